@@ -1,0 +1,37 @@
+"""What most commands begin with: the folder they stand in and the settings."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from .. import settings
+from ..errors import InvalidError, SettingsError
+
+LOGS = "logs"
+"""Folder of the runs' logs and of internal errors, in the data folder."""
+
+
+def here() -> Path:
+    """The working folder. Raises :class:`InvalidError` when it has been deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise InvalidError(
+            "the folder you are in no longer exists", hints=("cd to one that does",)
+        ) from None
+
+
+def merged(flags: Mapping[str, object] | None = None) -> settings.Settings:
+    """The settings for a command started here. Raises :class:`SettingsError`."""
+    return settings.load(here(), os.environ, flags)
+
+
+def logs_folder() -> Path:
+    """Where logs go; a temporary folder when the settings themselves are wrong."""
+    try:
+        return merged().home / LOGS
+    except (SettingsError, InvalidError):
+        return Path(tempfile.gettempdir()) / "byoc-logs"

@@ -1,0 +1,144 @@
+"""Drive one run from the command line: session, signals, live view, last line, exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .. import _lazy
+from ..clock import SYSTEM
+from ..engine.options import RunOptions
+from ..settings import Settings
+from . import failure, records
+from .console import Console
+from .drivers import Driver
+from .interrupts import Interrupts
+from .options import Common
+from .view import View
+
+if TYPE_CHECKING:
+    from ..engine.session import Session
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run. ``kind``: ``run`` | ``exec`` | ``script``. ``work`` runs it in an open session
+    and returns the exit code and, when there is one, the value for ``--json``. ``functions``: what
+    ``--dry-run`` shows a ladder for; empty means one for the shared options alone."""
+
+    command: str
+    kind: str
+    name: str
+    typed: tuple[str, ...]
+    work: Callable[[Session], tuple[int, Any]]
+    functions: Sequence[Any] = field(default=())
+
+
+def drive(console: Console, settings: Settings, common: Common, job: Job, background: str) -> int:
+    """Run the job and report how it went. Returns the exit code."""
+    if background:
+        console.as_json = False  # the command that put this one there has printed it
+    if common.dry_run:
+        return _show_plan(console, settings, common, job)
+    driver = Driver(settings, background)
+    try:
+        with Interrupts() as interrupts:
+            console.on_reader_gone = interrupts.leave
+            return _run(console, settings, _options(settings, common, job, driver), job, driver,
+                        interrupts)
+    finally:
+        driver.close()
+
+
+def _options(settings: Settings, common: Common, job: Job, driver: Driver) -> RunOptions:
+    return common.run_options(
+        keep=settings.keep,
+        name=job.name,
+        command=job.typed,
+        log=str(driver.log),
+        detached=driver.background,
+    )
+
+
+def _run(
+    console: Console,
+    settings: Settings,
+    options: RunOptions,
+    job: Job,
+    driver: Driver,
+    interrupts: Interrupts,
+) -> int:
+    view = View(console, SYSTEM, driver.keep)
+    session: Session = _lazy.load("byoc.engine.session:Session")(
+        settings, options, view, run_id=driver.run_id, kind=job.kind
+    )
+    raised: BaseException | None = None
+    ended: BaseException | None = None
+    code, value = 0, None
+    begun = SYSTEM.mono()
+    view.start()
+    try:
+        with session:
+            driver.ready()
+            try:
+                code, value = job.work(session)
+            except BaseException as error:
+                raised = error
+                raise
+            finally:
+                interrupts.ending()
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is reported below
+        ended = error
+    view.stop()
+    seconds = SYSTEM.mono() - begun
+    if raised is not None and ended is not raised:
+        failure.conclude(raised, console, job.command, program=True)
+    summary = session.summary()
+    fields = {"run": driver.run_id, "seconds": round(seconds, 4), **summary}
+    if ended is not None:
+        program = ended is raised
+        code = failure.conclude(ended, console, job.command, program=program, fields=fields)
+    elif console.as_json:
+        console.json_object(job.command, code, fields | _value(value) | {"error": None})
+    view.last_line(_outcome(code, ended), seconds, _places(summary), summary["stages"])
+    return code
+
+
+def _outcome(code: int, ended: BaseException | None) -> str:
+    if isinstance(ended, KeyboardInterrupt):
+        return "cancelled"
+    return "done" if code == 0 else f"failed with exit code {code}"
+
+
+def _value(value: Any) -> dict[str, Any]:
+    """What the function returned, where JSON can hold it; else its text."""
+    if _fits(value):
+        return {"result": value}
+    return {"result": None, "result_repr": repr(value)}
+
+
+def _fits(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(type(name) is str and _fits(one) for name, one in value.items())
+    if isinstance(value, list):
+        return all(map(_fits, value))
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _places(summary: Mapping[str, Any]) -> list[str]:
+    """One text per instance of the run: where, warm or new, what becomes of it."""
+    found = []
+    for one in summary["instances"]:
+        origin = "warm" if one["warm"] else "new"
+        until = one["kept_until"]
+        left = {
+            "kept": f"kept until {records.moment(until)[-8:]}" if until else "kept",
+            "ended": "ended",
+        }.get(one["left"], "left to its lease")
+        found.append(f"{origin} instance {one['id']} on {one['offer']}, {left}")
+    return found
+
+
+def _show_plan(console: Console, settings: Settings, common: Common, job: Job) -> int:
+    raise AssertionError

@@ -1,0 +1,243 @@
+"""From an exception to words and an exit code. Nothing else in byoc prints an error."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import errors
+from . import context
+from .console import Console
+
+PROGRAM = 1
+USAGE = 2
+NO_OFFER = 3
+INSTANCE = 4
+IMAGE = 5
+BUDGET = 6
+INTERNAL = 7
+INTERRUPTED = 130
+READER_GONE = 141
+
+CODES: tuple[tuple[type[errors.Error], int], ...] = (
+    (errors.UsageError, USAGE),
+    (errors.PlacementError, NO_OFFER),
+    (errors.CapacityError, NO_OFFER),
+    (errors.QuotaError, NO_OFFER),
+    (errors.ProviderError, INSTANCE),
+    (errors.InstanceError, INSTANCE),
+    (errors.ImageBuildError, IMAGE),
+    (errors.BudgetError, BUDGET),
+    (errors.StateError, INTERNAL),
+    (errors.ExecutionError, PROGRAM),
+)
+"""First match wins; an :class:`errors.Error` of no listed class is :data:`INTERNAL`."""
+
+_NAMES = {INTERNAL: "internal", INTERRUPTED: "interrupted", READER_GONE: "interrupted"}
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+_DECLARING = ("cli", "sdk")
+"""Rooms that raise builtin exceptions on purpose, for the user's misuse of the API. Any other room
+raises only classes of :mod:`byoc.errors`; a builtin one from there is a bug of ours."""
+_AGENT_FILES = ("/byoc/runtime_agent/", "/byoc-agent", "/.byoc/", "<byoc")
+_LOCATED = (errors.UsageError, errors.ExecutionError)
+"""Errors that a line of the user's program is to blame for."""
+_HEADER = "Traceback (most recent call last):\n"
+_SHORT = 6
+"""Frames of an internal error that are shown; the log has all."""
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that stands for an error of byoc's own."""
+    return next((code for kind, code in CODES if isinstance(error, kind)), INTERNAL)
+
+
+def conclude(
+    error: BaseException,
+    console: Console,
+    command: str,
+    *,
+    program: bool = False,
+    fields: Mapping[str, Any] | None = None,
+) -> int:
+    """Report whatever ended a command, in words and with ``--json`` as data; its exit code.
+
+    ``program``: it came out of the user's own code. ``fields``: more for the JSON object.
+    """
+    if isinstance(error, errors.Error):
+        code = report(error, console)
+    elif isinstance(error, KeyboardInterrupt):
+        code = READER_GONE if console.reader_gone else INTERRUPTED
+    elif isinstance(error, SystemExit):
+        code = _exit_status(error, console)
+    elif program and not is_bug(error):
+        code = report_program(error, console)
+    else:
+        code = report_internal(error, console, context.logs_folder())
+    if console.as_json:
+        shown = None if code == 0 else as_dict(error, code)
+        console.json_object(command, code, {**(fields or {}), "error": shown})
+    return code
+
+
+def _exit_status(error: SystemExit, console: Console) -> int:
+    """What ``sys.exit(...)`` in the user's program means, as Python has it."""
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    console.plain(str(error.code))
+    return PROGRAM
+
+
+def as_dict(error: BaseException, code: int) -> dict[str, Any]:
+    """The ``error`` object of ``--json``; ``code``: the exit code."""
+    if isinstance(error, errors.Error):
+        return error.as_dict()
+    return {
+        "code": _NAMES.get(code, "program"),
+        "message": summary(error),
+        "retryable": False,
+        "done": "",
+        "remediation": [],
+        "traceback": "".join(user_lines(error)),
+    }
+
+
+def summary(error: BaseException) -> str:
+    """``ValueError: no such thing``: the last line of a traceback."""
+    return "".join(traceback.format_exception_only(type(error), error)).strip()
+
+
+def report(error: errors.Error, console: Console) -> int:
+    """Print an error of byoc's own: message, causes, what was done, hints. Returns its exit code."""
+    console.error(error.message or type(error).__name__)
+    where = user_location(error) if isinstance(error, _LOCATED) else ""
+    if where:
+        console.plain(f"  at {where}")
+    for cause in _causes(error):
+        console.plain(f"  caused by: {_one_line(cause)}")
+    if isinstance(error, errors.ImageBuildError) and error.log:
+        console.plain(_indent(error.log))
+    if error.done:
+        console.plain(f"  {error.done}")
+    for hint in dict.fromkeys(_hints(error)):
+        console.hint(hint)
+    return exit_code(error)
+
+
+def report_program(error: BaseException, console: Console) -> int:
+    """Print the traceback of the user's own exception without byoc's frames."""
+    console.plain("".join(user_lines(error)).rstrip("\n"))
+    return PROGRAM
+
+
+def report_internal(error: BaseException, console: Console, logs: Path) -> int:
+    """Print a short traceback of a bug of ours, and keep the whole of it in ``logs``."""
+    lines = traceback.format_exception(type(error), error, error.__traceback__)
+    console.error(f"internal error: {summary(error)}")
+    frames = traceback.extract_tb(error.__traceback__)[-_SHORT:]
+    console.plain("".join(traceback.format_list(frames)).rstrip("\n"))
+    try:
+        path = keep(logs, "".join(lines))
+    except OSError as problem:
+        console.plain(f"  the whole traceback could not be kept: {problem}")
+    else:
+        console.plain(f"  the whole traceback is in {path}")
+    console.hint("this is a bug in byoc: please report it with that file")
+    return INTERNAL
+
+
+def keep(logs: Path, text: str) -> Path:
+    """Write ``text`` to a new private file in ``logs`` and return its path."""
+    logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for number in range(1, 10_000):
+        path = logs / f"internal-error-{number}.log"
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+        return path
+    raise FileExistsError(f"{logs} holds 9999 error logs already")
+
+
+def is_bug(error: BaseException) -> bool:
+    """True when a builtin exception came out of a room of byoc that never raises one on purpose."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, errors.Error) or not frames:
+        return False
+    last = frames[-1].filename
+    if not last.startswith(_PACKAGE + os.sep):
+        return False
+    room = last[len(_PACKAGE) + 1 :].split(os.sep)[0]
+    return room not in _DECLARING
+
+
+def user_lines(error: BaseException) -> list[str]:
+    """The traceback as Python prints it, with the user's local and remote frames only."""
+    shown = traceback.TracebackException.from_exception(error)
+    for part in _parts(shown, set()):
+        part.stack = traceback.StackSummary.from_list(
+            [frame for frame in part.stack if not _is_ours(frame.filename)]
+        )
+    lines = list(shown.format())
+    bare = [line == _HEADER and not _is_frame(lines[at + 1 :]) for at, line in enumerate(lines)]
+    return [line for line, empty in zip(lines, bare, strict=True) if not empty]
+
+
+def user_location(error: BaseException) -> str:
+    """``train.py, line 12`` of the user's innermost frame, or nothing."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_ours(f.filename)]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+
+
+def _is_frame(following: list[str]) -> bool:
+    return bool(following) and following[0].startswith("  File ")
+
+
+def _is_ours(filename: str) -> bool:
+    if filename.startswith(_PACKAGE + os.sep) or filename.startswith("<frozen importlib"):
+        return True
+    return any(mark in filename for mark in _AGENT_FILES)
+
+
+def _parts(
+    shown: traceback.TracebackException, seen: set[int]
+) -> Iterator[traceback.TracebackException]:
+    if id(shown) in seen:
+        return
+    seen.add(id(shown))
+    yield shown
+    below = [shown.__cause__, shown.__context__, *(getattr(shown, "exceptions", None) or ())]
+    for part in below:
+        if part is not None:
+            yield from _parts(part, seen)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen = {id(error)}
+    cause = error.__cause__
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__
+
+
+def _hints(error: BaseException) -> Iterator[str]:
+    for part in (error, *_causes(error)):
+        yield from getattr(part, "hints", ())
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, errors.Error):
+        return error.message
+    return summary(error).splitlines()[0]
+
+
+def _indent(text: str) -> str:
+    return "\n".join("  " + line for line in text.rstrip("\n").splitlines())

@@ -1,0 +1,20 @@
+"""Every command of ``byoc``: its name, where its function is and its line in ``byoc --help``.
+
+Help and completion of names read this table only; a command's module is imported when the command
+is invoked (or its own help or options are asked for). That keeps ``byoc ps`` from paying for
+``byoc run``.
+"""
+
+from __future__ import annotations
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("byoc.cli.commands.run:run", "Run a Python file, or a function in it, on an instance"),
+    "exec": ("byoc.cli.commands.exec:exec_", "Run a command on an instance, in a copy of this folder"),
+    "ps": ("byoc.cli.commands.ps:ps", "List instances and what they run"),
+    "logs": ("byoc.cli.commands.logs:logs", "Print what a run has printed"),
+    "down": ("byoc.cli.commands.down:down", "End instances, or cancel runs"),
+    "ssh": ("byoc.cli.commands.ssh:ssh", "Open a shell, or run a command, on a live instance"),
+    "why": ("byoc.cli.commands.why:why", "Explain where a run went, and what was refused"),
+    "check": ("byoc.cli.commands.check:check", "Check that the configured clouds can be used"),
+    "config": ("byoc.cli.commands.config:config", "Show the settings and where each comes from"),
+}

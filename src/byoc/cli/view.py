@@ -1,0 +1,100 @@
+"""What the user sees of a run while it goes on: stages, the program's output, one last line."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+from ..clock import Clock
+from ..engine.events import STAGES
+from .console import Console
+
+_DOING = {
+    "place": "looking for an instance",
+    "boot": "booting",
+    "connect": "connecting",
+    "image": "preparing the environment",
+    "run": "running",
+}
+_NAME_WIDTH = max(map(len, STAGES))
+
+
+class View:
+    """A :class:`~byoc.engine.events.Reporter` for people.
+
+    On a terminal one live line shows the stage under way; elsewhere each finished stage is a plain
+    line. The program's bytes pass through unchanged. ``keep_log``: also takes the program's bytes,
+    for ``byoc logs``.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        clock: Clock,
+        keep_log: Callable[[bytes], None] = lambda data: None,
+    ) -> None:
+        self._console = console
+        self._clock = clock
+        self._keep_log = keep_log
+        self._lock = threading.Lock()
+        self._current = ""
+        self._detail = ""
+        self._since = 0.0
+        self._told: set[str] = set()
+
+    def start(self) -> None:
+        """Show the live line, where there is a terminal for it."""
+        self._since = self._clock.mono()
+        self._console.start_live(self._line)
+
+    def stop(self) -> None:
+        """Take the live line away."""
+        self._console.stop_live()
+
+    def stage(self, name: str, status: str, detail: str = "", seconds: float = 0.0) -> None:
+        """See :class:`~byoc.engine.events.Reporter`."""
+        with self._lock:
+            if status == "start":
+                self._current, self._since = name, self._clock.mono()
+            if status in ("start", "note"):
+                self._detail = detail
+        if status == "failed":
+            self._console.say(f"{name:<{_NAME_WIDTH}}  failed{_after(detail)}")
+        elif status == "done" and not self._console.live:
+            self._console.say(f"{name:<{_NAME_WIDTH}}  {seconds:.2f} s{_after(detail)}")
+
+    def log(self, fd: int, data: bytes, container: str = "") -> None:
+        """See :class:`~byoc.engine.events.Reporter`."""
+        self._console.program(fd, data)
+        self._keep_log(data)
+
+    def build_log(self, data: bytes) -> None:
+        """See :class:`~byoc.engine.events.Reporter`."""
+        if not self._console.quiet:
+            self._console.write(2, data)
+
+    def notice(self, message: str) -> None:
+        """See :class:`~byoc.engine.events.Reporter`. The same sentence is shown once."""
+        with self._lock:
+            new = message not in self._told
+            self._told.add(message)
+        if new:
+            self._console.say(message)
+
+    def last_line(
+        self, outcome: str, seconds: float, places: list[str], spent: Mapping[str, float]
+    ) -> None:
+        """How it went, what took how long, where it ran and what becomes of the instance."""
+        stages = ", ".join(f"{name} {spent[name]:.2f}" for name in STAGES if name in spent)
+        timing = f"{outcome} in {seconds:.2f} s" + (f" ({stages})" if stages else "")
+        self._console.say("; ".join([timing, *places]))
+
+    def _line(self) -> str:
+        with self._lock:
+            seconds = self._clock.mono() - self._since
+            doing = _DOING.get(self._current, "starting")
+            return f"{doing}{_after(self._detail)} {seconds:.0f} s"
+
+
+def _after(detail: str) -> str:
+    return f"  {detail}" if detail else ""

@@ -1,0 +1,289 @@
+"""What every kind of run has: a row in the journal, stages, instances, and an orderly end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from ..clock import Clock, Ids
+from ..errors import CancelledError, Error, InstanceError, ProviderError
+from ..fleet import Fleet, open_fleet
+from ..placement import Rules
+from ..resources import Resources
+from ..runtime_agent import bundle
+from ..settings import Settings
+from ..state import Journal, Run
+from . import threads
+from .events import Reporter
+from .live import LiveInstance
+from .options import RunOptions
+
+FLUSH_WAIT = 10.0
+"""Seconds for the last remote output to arrive; the terminal may be slow."""
+JOIN_WAIT = 15.0
+"""Seconds for an acquisition that was told to stop; beyond it the lease ends what it began."""
+
+
+class Stages:
+    """Passes events on and keeps the stages, for the journal and the summary."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self.seconds: dict[str, float] = {}
+        self.details: dict[str, str] = {}
+
+    def stage(self, name: str, status: str, detail: str = "", seconds: float = 0.0) -> None:
+        """See :class:`~byoc.engine.events.Reporter`."""
+        if status == "done":
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+            self.details[name] = detail
+        self._reporter.stage(name, status, detail, seconds)
+
+    def log(self, fd: int, data: bytes, container: str = "") -> None:
+        """See :class:`~byoc.engine.events.Reporter`."""
+        self._reporter.log(fd, data, container)
+
+    def build_log(self, data: bytes) -> None:
+        """See :class:`~byoc.engine.events.Reporter`."""
+        self._reporter.build_log(data)
+
+    def notice(self, message: str) -> None:
+        """See :class:`~byoc.engine.events.Reporter`."""
+        self._reporter.notice(message)
+
+
+class Base:
+    """The part of a session that does not know of functions."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: RunOptions,
+        reporter: Reporter,
+        *,
+        run_id: str | None,
+        kind: str,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
+        self.settings = settings
+        self.options = options
+        self.run_id = run_id or ids.new("run")
+        self.clock = clock
+        self._kind = kind
+        self._ids = ids
+        self._reporter = Stages(reporter)
+        self._lock = threading.RLock()
+        self._ended = threading.Condition(self._lock)
+        self._acquiring = threading.Lock()
+        self._hosts: list[LiveInstance] = []
+        self._gone: list[LiveInstance] = []
+        self._ticker = threads.Ticker(clock)
+        self._closed = False
+        self._run_begun: float | None = None
+        self._stack = contextlib.ExitStack()
+        self._fleet: Fleet | None = None
+        self._exit_code: int | None = None
+        self._kept: list[dict[str, Any]] = []
+
+    # --- life -----------------------------------------------------------------------------
+
+    def __enter__(self) -> Base:
+        """Open the journal and note the run; nothing is rented."""
+        opened = open_fleet(self.settings, self._reporter, os.environ, self.clock)
+        self._fleet = self._stack.enter_context(opened)
+        row = Run(
+            self.run_id,
+            self._kind,
+            tuple(self.options.command),
+            cwd=os.getcwd(),
+            name=self.options.name,
+            pid=os.getpid(),
+            started=self.clock.wall(),
+            log=self.options.log,
+            detached=self.options.detached,
+        )
+        self._fleet.journal.put_run(row)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End containers, pass on the last output, give the instances back, note how it ended."""
+        try:
+            self._tear_down(error)
+        finally:
+            self._note_end(error)
+            self._stack.close()
+
+    @property
+    def journal(self) -> Journal:
+        """The journal; only while the session is open."""
+        return self.fleet.journal
+
+    @property
+    def fleet(self) -> Fleet:
+        """The fleet; only while the session is open."""
+        if self._fleet is None:
+            raise Error("the session is not open")
+        return self._fleet
+
+    def _tear_down(self, error: BaseException | None) -> None:
+        with self._lock:
+            self._closed = True
+        self._ticker.stop()
+        over = CancelledError("the run is over")
+        self._stop_containers(graceful=error is None)
+        self._fail_everything(over)
+        if not self._acquiring.acquire(timeout=JOIN_WAIT):
+            self._reporter.notice("an instance is still being started; its lease ends it")
+        with self._lock:
+            hosts = list(self._hosts)
+        if self._run_begun is not None:
+            self._stage("run", "done", "", self._run_begun)
+        releases = [threads.Task("byoc-release", lambda h=host: self._release(h)) for host in hosts]
+        for release in releases:
+            release.result()
+
+    def _release(self, host: LiveInstance) -> None:
+        instance = host.held.instance
+        idle = self.settings.idle if self.options.idle is None else self.options.idle
+        keep = self.options.keep and idle > 0
+        try:
+            host.flush_logs(FLUSH_WAIT)
+            host.release(idle, keep)
+            left = "kept" if keep and host.lost is None else "ended"
+        except (InstanceError, ProviderError) as problem:
+            self._reporter.notice(f"instance {instance.id}: {problem.message}")
+            left = "unknown"
+        self._kept.append({
+            "provider": instance.provider,
+            "id": instance.id,
+            "offer": instance.offer.key(),
+            "warm": host.held.warm,
+            "left": left,
+            "kept_until": self.clock.wall() + idle if left == "kept" else None,
+        })
+
+    def _note_end(self, error: BaseException | None) -> None:
+        status = "ok"
+        shown: dict[str, Any] | None = None
+        if isinstance(error, KeyboardInterrupt):
+            status = "cancelled"
+        elif error is not None and not (isinstance(error, SystemExit) and not error.code):
+            status = "failed"
+            shown = (
+                error.as_dict()
+                if isinstance(error, Error)
+                else {"code": "user", "type": type(error).__name__, "message": str(error)}
+            )
+        elif self._exit_code:
+            status = "failed"
+        for name, seconds in self._reporter.seconds.items():
+            self.journal.add_stage(self.run_id, name, seconds, self._reporter.details[name])
+        ended = self.clock.wall()
+        self.journal.end_run(
+            self.run_id, status, ended=ended, exit_code=self._exit_code, error=shown
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """After the end: the run, its instances and what became of them, seconds per stage."""
+        return {
+            "run": self.run_id,
+            "instances": list(self._kept),
+            "stages": {k: round(v, 4) for k, v in self._reporter.seconds.items()},
+        }
+
+    def _stop_containers(self, graceful: bool) -> None:
+        """End whatever runs; sessions that run something say how."""
+
+    def _fail_everything(self, error: BaseException) -> None:
+        """Tell everyone who still waits."""
+
+    def _host_lost(self, host: LiveInstance, error: InstanceError) -> None:
+        """An instance is gone."""
+
+    # --- instances ------------------------------------------------------------------------
+
+    def merged(self, asked: Resources) -> Resources:
+        """What a function asks for, with the run's options on top."""
+        options = self.options
+        changes: dict[str, Any] = {}
+        for name, value in (
+            ("gpus", options.gpu),
+            ("cpu", options.cpu),
+            ("memory", options.memory),
+            ("disk", options.disk),
+            ("market", options.market),
+        ):
+            if value is not None:
+                changes[name] = value
+        if options.clouds:
+            changes["clouds"] = options.clouds
+        if options.regions:
+            changes["regions"] = options.regions
+        return replace(asked, **changes)
+
+    def plan_of(self, resources: Resources) -> list[dict[str, Any]]:
+        """The ladder for a request, for ``--dry-run``: offer, price and reason of each rung."""
+        ladder = self.fleet.plan(self.merged(resources))
+        return [
+            {"offer": r.offer.key(), "price": r.offer.price, "reason": r.reason}
+            for r in ladder.rungs
+        ]
+
+    def _instance(self, resources: Resources) -> LiveInstance:
+        """A running instance of this run that can hold the request; acquired when there is none."""
+        with self._acquiring:
+            if self._closed:
+                raise CancelledError("the run is over")
+            rules = Rules.of(resources)
+            for host in self._hosts:
+                if host.lost is None and not rules.refusal(host.offer):
+                    return host
+            return self._acquire(resources)
+
+    def _acquire(self, resources: Resources) -> LiveInstance:
+        node = len(self._hosts) + len(self._gone)
+        keep = self.options.keep
+        packing = threads.Task("byoc-bundle", lambda: bundle.build(self.settings.home / "cache"))
+        held = self.fleet.acquire(
+            resources, self.run_id, keep=keep, node=node, stop=lambda: self._closed
+        )
+        begun = self.clock.mono()
+        try:
+            host = LiveInstance(
+                held,
+                packing.result(),
+                self._reporter,
+                self.clock,
+                session=self._ids.new("ses"),
+                lease=self.settings.lease,
+                on_lost=self._host_lost,
+            )
+            host.open()
+        except BaseException as error:
+            self._reporter.stage("connect", "failed", str(error))
+            held.lost(str(error))
+            raise
+        seconds = self.clock.mono() - begun + held.connecting
+        self._reporter.stage("connect", "done", "warm" if held.warm else "new", seconds)
+        with self._lock:
+            self._hosts.append(host)
+        return host
+
+    def _stage(self, name: str, status: str, detail: str = "", begun: float | None = None) -> None:
+        now = self.clock.mono()
+        if name == "run" and status == "start":
+            if self._run_begun is not None:
+                return
+            self._run_begun = now
+        self._reporter.stage(name, status, detail, now - begun if begun is not None else 0.0)
+

@@ -1,0 +1,364 @@
+"""An instance in use: its agent link, the files and environments on it, its containers' streams."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from .. import limits
+from ..clock import Clock
+from ..errors import ImageBuildError, InstanceError, InvalidError
+from ..fleet.held import Held
+from ..images import mounts
+from ..images.native import EnvPlan
+from ..runtime_agent.bundle import Bundle
+from ..wire import link, messages
+from .agentlink import CONTROL, LOGS, AgentLink
+from .events import Reporter
+from .inputs import Input
+from .pool import Slot
+from .spec import FunctionSpec
+
+INLINE_FILE = 64 * 1024
+"""Files up to this size go along with the list of files: a round trip less for sources."""
+INLINE_TOTAL = 512 * 1024
+PIECE = 1024 * 1024
+"""Larger files go in pieces of this size, at most :data:`PIECES_AHEAD` unanswered."""
+PIECES_AHEAD = 8
+FIRST_STREAM = 16
+
+Results = Callable[[Slot, messages.Message], None]
+Exited = Callable[[Slot, Mapping[str, Any]], None]
+
+
+class LiveInstance:
+    """One held instance with a running agent."""
+
+    def __init__(
+        self,
+        held: Held,
+        bundle: Bundle,
+        reporter: Reporter,
+        clock: Clock,
+        *,
+        session: str,
+        lease: float,
+        on_lost: Callable[[LiveInstance, InstanceError], None],
+    ) -> None:
+        self.held = held
+        self.offer = held.instance.offer
+        self.lost: InstanceError | None = None
+        self._reporter = reporter
+        self._on_lost = on_lost
+        self._lock = threading.Lock()
+        self._next_stream = FIRST_STREAM
+        self._files: dict[str, mounts.FileEntry] = {}
+        self._synced: list[list[Any]] | None = None
+        self._envs: dict[str, dict[str, Any]] = {}
+        self._names: dict[int, str] = {}
+        self._logs = messages.Assembler()
+        self._flushes: dict[int, Future[None]] = {}
+        self.free_gpus = list(range(self.offer.gpu_count))
+        self._link = AgentLink(
+            held.connect,
+            bundle,
+            session=session,
+            python=held.traits.python,
+            end_command=held.traits.end_command,
+            lease=lease,
+            clock=clock,
+            on_lost=self._is_lost,
+        )
+        self._link.listen(LOGS, self._on_logs)
+
+    def open(self) -> None:
+        """Start or find the agent. Raises an InstanceError."""
+        self._link.open()
+
+    @property
+    def root(self) -> str:
+        """The folder on the instance that stands for ``/root``."""
+        return "/root" if self.held.traits.real_root else str(self._link.hello["home"])
+
+    def _is_lost(self, error: InstanceError) -> None:
+        self.lost = error
+        self._on_lost(self, error)
+
+    # --- files and environments -----------------------------------------------------------
+
+    def sync(self, entries: Sequence[mounts.FileEntry]) -> None:
+        """Add files to those that are on the instance; returns when they are in place."""
+        with self._lock:
+            self._files.update((entry.path, entry) for entry in entries)
+            rows = [entry.to_json() for entry in self._files.values()]
+            if rows == self._synced:
+                return
+            by_digest = {entry.digest: entry for entry in self._files.values()}
+            head = {
+                "t": "files",
+                "entries": rows,
+                "root": self.root,
+                "real_root": self.held.traits.real_root,
+            }
+            inline = _small(by_digest)
+            contents = [_content(by_digest[digest]) for digest in inline]
+            answer = self._ask({**head, "inline": inline}, *contents)
+            if answer["missing"]:
+                self._send_contents([by_digest[digest] for digest in answer["missing"]])
+                answer = self._ask(head)
+            self._synced = rows
+
+    def _send_contents(self, entries: Sequence[mounts.FileEntry]) -> None:
+        """Send large contents in pieces, with a bounded number of them on the way."""
+        waiting: deque[Future[dict[str, Any]]] = deque()
+        for entry in entries:
+            with entry.open() as file:
+                piece = file.read(PIECE)
+                while True:
+                    following = file.read(PIECE)
+                    head = {"t": "blobs", "parts": [[entry.digest, not following]]}
+                    waiting.append(self._link.request(head, piece))
+                    if len(waiting) > PIECES_AHEAD:
+                        _answer(waiting.popleft())
+                    if not following:
+                        break
+                    piece = following
+        for future in waiting:
+            _answer(future)
+
+    def build(self, plan: EnvPlan) -> dict[str, Any]:
+        """Have the image's environment on the instance. Raises ImageBuildError."""
+        found = self._envs.get(plan.digest)
+        if found is None:
+            traits = self.held.traits
+            cache = traits.cache or f"{self._link.hello['home']}/.cache/byoc"
+            head = {"t": "env", "plan": plan.to_json(), "cache": cache, "uv": traits.uv}
+            reply = self._link.request(head).result()
+            if not reply["ok"]:
+                raise ImageBuildError(
+                    f"the image could not be built: {reply['error']}", log=reply.get("tail", "")
+                )
+            found = self._envs[plan.digest] = reply["env"]
+        return {**found, "env": {**found["env"], **plan.env, "PATH": found["env"]["PATH"]}}
+
+    def _ask(self, head: Mapping[str, Any], *buffers: link.Buffer) -> dict[str, Any]:
+        return _answer(self._link.request(head, *buffers))
+
+    # --- containers -----------------------------------------------------------------------
+
+    def new_stream(self) -> int:
+        """A stream number that no container of this session had."""
+        with self._lock:
+            self._next_stream += 1
+            return self._next_stream - 1
+
+    def start_function(
+        self,
+        slot: Slot,
+        spec: FunctionSpec,
+        env: Mapping[str, Any],
+        plan: EnvPlan,
+        code: Sequence[link.Buffer],
+        on_message: Results,
+        on_exit: Exited,
+    ) -> None:
+        """Start a container of a function; its messages and its end go to the callbacks."""
+        self._open_stream(slot, on_message, on_exit)
+        variables = self._variables(env, slot.gpus, spec.environ())
+        source = spec.source
+        head = {
+            "t": "start",
+            "name": slot.name,
+            "root": self.root,
+            "cwd": self._folder(env.get("workdir") or "/root"),
+            "vars": variables,
+            "image": plan.key,
+            "generator": spec.generator,
+            "module": source.module,
+            "qualname": source.qualname,
+            "main": source.main,
+            "pickled": bool(code),
+            "python": list(sys.version_info[:2]),
+        }
+        start = {
+            "t": "start",
+            "kind": "function",
+            "c": slot.stream,
+            "name": slot.name,
+            "python": env["python"],
+            "timeout": spec.timeout,
+            "startup_timeout": spec.startup_timeout,
+        }
+        self._link.send(CONTROL, start)
+        self._link.send(slot.stream, head, *code)
+
+    def start_command(
+        self,
+        slot: Slot,
+        argv: Sequence[str],
+        env: Mapping[str, Any],
+        variables: Mapping[str, str],
+        cwd: str,
+        timeout: float,
+        on_exit: Exited,
+    ) -> None:
+        """Start a program; its output comes as logs, its end by the callback."""
+        self._open_stream(slot, None, on_exit)
+        head = {
+            "t": "start",
+            "kind": "command",
+            "c": slot.stream,
+            "name": slot.name,
+            "argv": list(argv),
+            "cwd": self._folder(cwd),
+            "vars": self._variables(env, slot.gpus, {"BYOC_IS_REMOTE": "1", **variables}),
+            "timeout": timeout,
+        }
+        self._link.send(CONTROL, head)
+
+    def _variables(
+        self, env: Mapping[str, Any], gpus: tuple[int, ...], extra: Mapping[str, str]
+    ) -> dict[str, str]:
+        variables = dict(env["env"])
+        if self.offer.gpu_count:
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+        variables.update(extra)
+        return variables
+
+    def _folder(self, path: str) -> str:
+        """A remote path as it is called on this instance."""
+        if path == "/root" or path.startswith("/root/"):
+            return self.root + path[len("/root") :]
+        return path
+
+    def _open_stream(self, slot: Slot, on_message: Results | None, on_exit: Exited) -> None:
+        incoming = messages.Assembler()
+        self._names[slot.stream] = slot.name
+
+        def handle(kind: int, payload: link.Buffer) -> None:
+            if kind == link.END:
+                self._link.forget(slot.stream)
+                on_exit(slot, json.loads(bytes(payload)))
+            elif on_message is not None:
+                for message in incoming.feed(payload):
+                    on_message(slot, message)
+
+        self._link.listen(slot.stream, handle)
+
+    def send_inputs(self, slot: Slot, batch: Sequence[Input]) -> None:
+        """Give inputs to a container."""
+        entries = [[item.id, len(item.buffers)] for item in batch]
+        buffers = [buffer for item in batch for buffer in item.buffers]
+        self._link.send(slot.stream, {"t": "in", "b": entries}, *buffers)
+
+    def send_raw(self, slot: Slot, data: bytes) -> None:
+        """Give bytes to a command's stdin."""
+        self._link.send_raw(slot.stream, data)
+
+    def queued(self, slot: Slot) -> int:
+        """Bytes for a container that were not sent yet."""
+        return self._link.queued(slot.stream)
+
+    def end_input(self, slot: Slot) -> None:
+        """No more input: a function's container then leaves by itself."""
+        self._link.end(slot.stream)
+
+    def kill(self, slot: Slot, reason: str, grace: float = 0.0) -> None:
+        """End a container: at once, or by SIGTERM first and SIGKILL after ``grace`` seconds."""
+        self._link.send(CONTROL, {"t": "kill", "c": slot.stream, "reason": reason, "grace": grace})
+
+    def fetch(self, root: str, patterns: Sequence[str], handler: Callable[[Any], None]) -> None:
+        """Receive the files that match; ``handler(message)`` each piece, ``handler(None)`` last."""
+        stream = self.new_stream()
+        incoming = messages.Assembler()
+
+        def handle(kind: int, payload: link.Buffer) -> None:
+            if kind == link.END:
+                self._link.forget(stream)
+                handler(None)
+                return
+            for message in incoming.feed(payload):
+                handler(message)
+
+        self._link.listen(stream, handle)
+        head = {"t": "fetch", "c": stream, "root": self._folder(root), "patterns": list(patterns)}
+        self._link.send(CONTROL, head)
+
+    # --- output ---------------------------------------------------------------------------
+
+    def _on_logs(self, kind: int, payload: link.Buffer) -> None:
+        for message in self._logs.feed(payload):
+            head = message.head
+            if "flushed" in head:
+                future = self._flushes.pop(head["flushed"], None)
+                if future is not None:
+                    future.set_result(None)
+            elif "build" in head:
+                self._reporter.build_log(bytes(message.buffers[0]))
+            else:
+                name = self._names.get(head["c"], "")
+                self._reporter.log(head["fd"], bytes(message.buffers[0]), name)
+
+    def flush_logs(self, timeout: float) -> None:
+        """Wait until all output that exists now has been reported, or ``timeout`` seconds."""
+        if self.lost is not None:
+            return
+        future: Future[None] = Future()
+        number = self.new_stream()
+        self._flushes[number] = future
+        self._link.send(CONTROL, {"t": "flush", "req": number})
+        try:
+            future.result(timeout)
+        except TimeoutError:
+            self._flushes.pop(number, None)
+            self._reporter.notice("some of the last remote output did not arrive in time")
+
+    # --- the end --------------------------------------------------------------------------
+
+    def release(self, idle: float, keep: bool) -> None:
+        """Leave the instance warm for ``idle`` seconds, or end it. Raises when it cannot end."""
+        if self.lost is not None:
+            self._link.close()
+            self.held.lost(self.lost.message)
+            return
+        if keep and idle > 0:
+            try:
+                self._ask({"t": "release", "idle": idle})
+            except InstanceError as error:
+                self._reporter.notice(f"the instance could not be told to idle: {error.message}")
+            self._link.close()
+            self.held.release(idle)
+        else:
+            self._link.close()
+            self.held.end()
+
+    def abandon(self) -> None:
+        """Drop the connection at once; the lease does the rest."""
+        self._link.close()
+
+
+def _small(by_digest: Mapping[str, mounts.FileEntry]) -> list[str]:
+    """Digests of the contents that go along at once."""
+    chosen, total = [], 0
+    for digest, entry in by_digest.items():
+        if entry.size <= INLINE_FILE and total + entry.size <= INLINE_TOTAL:
+            chosen.append(digest)
+            total += entry.size
+    return chosen
+
+
+def _content(entry: mounts.FileEntry) -> bytes:
+    with entry.open() as file:
+        return file.read()
+
+
+def _answer(future: Future[dict[str, Any]]) -> dict[str, Any]:
+    reply = future.result(limits.LEASE * 4)
+    if not reply["ok"]:
+        raise InvalidError(str(reply["error"]))
+    return reply

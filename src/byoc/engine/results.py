@@ -1,0 +1,90 @@
+"""Outcomes become what the caller sees: a value, or an exception with its remote frames."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import DeserializationError, ExecutionError, RemoteError, SerializationError
+from ..runtime_agent import payload
+from .inputs import FAILURE, Buffer, Outcome
+
+_SYSTEM_EXITS = ("SystemExit", "KeyboardInterrupt", "GeneratorExit")
+"""Raised as they are, these would end the caller's program as if it had asked for it."""
+
+
+def value_of(outcome: Outcome, renames: Mapping[str, str] | None = None) -> Any:
+    """The value of an outcome; raises the exception that it stands for."""
+    if outcome.error is not None:
+        raise outcome.error.with_traceback(None)
+    if outcome.kind == FAILURE:
+        raise failure_of(outcome.buffers, outcome.where, renames)
+    try:
+        return payload.loads(outcome.buffers, dict(renames or {}))
+    except Exception as reason:  # unpickling runs the user's code, which may raise anything
+        raise DeserializationError(
+            f"the result arrived but cannot be unpickled here: {type(reason).__name__}: {reason}",
+            hints=_missing_module_hint(reason),
+        ) from reason
+
+
+def failure_of(
+    buffers: Sequence[Buffer], where: str, renames: Mapping[str, str] | None = None
+) -> BaseException:
+    """The remote exception: its own type, attributes and notes, with the remote frames."""
+    info = json.loads(bytes(buffers[0]))
+    error = _rebuild(info, buffers[1:], renames)
+    trace = payload.remote_traceback([tuple(f) for f in info["frames"]], where)
+    return error.with_traceback(trace)
+
+
+def _rebuild(
+    info: dict[str, Any], buffers: Sequence[Buffer], renames: Mapping[str, str] | None
+) -> BaseException:
+    name, text = info["type"], info["text"]
+    if name == "_Unpicklable":
+        return SerializationError(info["message"], hints=_PICKLE_HINTS)
+    if name in _SYSTEM_EXITS and info["module"] == "builtins":
+        return ExecutionError(f"the function raised {name}({info['message']})")
+    if not buffers:
+        return _substitute(info, info.get("unpicklable", "it cannot be pickled"))
+    try:
+        error = payload.loads(buffers, dict(renames or {}))
+    except Exception as reason:  # unpickling runs the user's code, which may raise anything
+        return _substitute(info, f"{type(reason).__name__}: {reason}", reason)
+    if not isinstance(error, BaseException):
+        return _substitute(info, f"it unpickles as {type(error).__name__}")
+    del text
+    return error
+
+
+def _substitute(info: dict[str, Any], why: str, reason: BaseException | None = None) -> RemoteError:
+    """Stands for an exception that cannot travel; keeps its type's name and its whole text."""
+    error = RemoteError(
+        f"{info['module']}.{info['type']}: {info['message']}\n\n"
+        f"(the exception itself could not be transferred: {why})\n\n{info['text']}",
+        hints=_missing_module_hint(reason),
+    )
+    error.remote_type = f"{info['module']}.{info['type']}"  # type: ignore[attr-defined]
+    return error
+
+
+def _missing_module_hint(reason: BaseException | None) -> tuple[str, ...]:
+    if isinstance(reason, ModuleNotFoundError) and reason.name:
+        return (f"install {reason.name.partition('.')[0]} here too, or return plain Python values",)
+    return ()
+
+
+def unpicklable(what: str, value: object, reason: BaseException) -> SerializationError:
+    """The error for arguments that cannot be sent."""
+    shown = re.sub(r"\s+", " ", str(reason))[:300]
+    return SerializationError(f"{what}, {type(value).__name__}, cannot be pickled: {shown}", hints=_PICKLE_HINTS)
+
+
+_PICKLE_HINTS = (
+    "pass plain data, and make things like files, locks, connections and modules inside the function",
+)
+
+__all__ = ["failure_of", "unpicklable", "value_of"]

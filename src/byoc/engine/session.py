@@ -1,0 +1,349 @@
+"""One run: its instances, its functions' pools, its end.
+
+Decisions are made under one lock by :class:`~byoc.engine.pool.Pool`; whatever waits for a machine
+happens in threads of its own, so a caller only ever waits for its own outcome.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import limits
+from ..clock import IDS, SYSTEM, Clock, Ids
+from ..errors import Error, ExecutionError, InstanceError
+from ..images import native
+from ..resources import Resources
+from ..runtime_agent import payload
+from ..settings import Settings
+from ..wire import messages
+from . import sources, threads
+from .base import Base
+from .events import Reporter
+from .inputs import FAILURE, Buffer, Input, Outcome
+from .live import LiveInstance
+from .options import RunOptions
+from .pool import READY, STARTING, Pool, Retry, Slot
+from .results import failure_of
+from .spec import FunctionSpec
+
+Sink = Callable[[Input, Outcome], None]
+
+
+class _Prepared:
+    """What starting a pool's containers on one instance needs."""
+
+    def __init__(self, plan: native.EnvPlan, env: dict[str, Any], code: list[Buffer]) -> None:
+        self.plan = plan
+        self.env = env
+        self.code = code
+
+
+class Session(Base):
+    """A run from its first call to its teardown. A context manager; nothing is rented before the
+    first call."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: RunOptions,
+        reporter: Reporter,
+        *,
+        run_id: str | None = None,
+        kind: str = "run",
+        clock: Clock = SYSTEM,
+        ids: Ids = IDS,
+    ) -> None:
+        super().__init__(settings, options, reporter, run_id=run_id, kind=kind, clock=clock, ids=ids)
+        self._pools: dict[int, Pool] = {}
+        self._prepared: dict[tuple[int, int], _Prepared] = {}
+        self._bringing: set[int] = set()
+        self._next_input = 1
+
+    # --- submitting -----------------------------------------------------------------------
+
+    def submit(
+        self,
+        spec: FunctionSpec,
+        payloads: Sequence[Sequence[Buffer]],
+        sink: Sink,
+        register: Callable[[Input], None] | None = None,
+    ) -> list[Input]:
+        """Queue one input per payload. ``sink`` gets each outcome, on an engine thread;
+        ``register`` sees each input before it is sent."""
+        with self._lock:
+            if self._closed:
+                raise ExecutionError("the run is over")
+            pool = self._pool(spec)
+            items = []
+            for buffers in payloads:
+                item = Input(self._next_input, buffers, sink)
+                self._next_input += 1
+                if register is not None:
+                    register(item)
+                items.append(item)
+            pool.pending.extend(items)
+        self._pump(pool)
+        return items
+
+    def cancel(self, spec: FunctionSpec, items: Sequence[Input], kill: bool = False) -> None:
+        """Forget inputs; with ``kill``, end the containers that are running one of them."""
+        with self._lock:
+            pool = self._pool(spec)
+            slots = pool.cancel(items)
+        for slot in slots if kill else ():
+            slot.host.kill(slot, "cancelled")
+
+    def _pool(self, spec: FunctionSpec) -> Pool:
+        pool = self._pools.get(id(spec))
+        if pool is None:
+            sources.check_travel(spec)
+            pool = self._pools[id(spec)] = Pool(spec)
+        return pool
+
+    # --- doing what the pools decide ------------------------------------------------------
+
+    def _pump(self, pool: Pool) -> None:
+        """Start and feed containers as the pool wants now."""
+        sends: list[tuple[Slot, list[Input]]] = []
+        with self._lock:
+            if self._closed:
+                return
+            starts = self._scale(pool)
+            for slot in list(pool.slots.values()):
+                batch = pool.feed(slot)
+                while batch:
+                    sends.append((slot, batch))
+                    batch = pool.feed(slot)
+        for slot in starts:
+            self._start(pool, slot)
+        for slot, batch in sends:
+            self._send(slot, batch)
+
+    def _send(self, slot: Slot, batch: list[Input]) -> None:
+        try:
+            slot.host.send_inputs(slot, batch)
+        except InstanceError:
+            pass  # the instance is lost: on_lost gives these inputs back to the queue
+
+    def _scale(self, pool: Pool) -> list[Slot]:
+        """New slots, registered; begins to bring up an instance when none is ready."""
+        host = self._host_for(pool)
+        if host is None:
+            if (pool.pending or pool.spec.min_containers) and id(pool) not in self._bringing:
+                self._bringing.add(id(pool))
+                threads.start("byoc-bring-up", lambda: self._bring_up(pool))
+            return []
+        starts = []
+        wanted = pool.wanted(self._share(pool, host))
+        while len(pool.live) < wanted:
+            gpus = self._take_gpus(pool, host)
+            if gpus is None:
+                break
+            slot = Slot(host, host.new_stream(), self._ids.new("ta"), gpus)
+            pool.slots[(id(host), slot.stream)] = slot
+            starts.append(slot)
+        if pool.pending and pool.took is None and not starts:
+            self._look_again(pool)
+        return starts
+
+    @staticmethod
+    def _share(pool: Pool, host: LiveInstance) -> float:
+        return host.offer.cpus
+
+    @staticmethod
+    def _take_gpus(pool: Pool, host: LiveInstance) -> tuple[int, ...] | None:
+        """GPUs for one more container; None when too few are free."""
+        wanted = next((g.count for g in pool.spec.resources.gpus), 0)
+        if wanted > len(host.free_gpus):
+            return None
+        taken = tuple(host.free_gpus[:wanted])
+        del host.free_gpus[:wanted]
+        return taken
+
+    def _host_for(self, pool: Pool) -> LiveInstance | None:
+        for host in self._hosts:
+            if host.lost is None and (id(host), id(pool)) in self._prepared:
+                return host
+        return None
+
+    def _look_again(self, pool: Pool) -> None:
+        """Inputs that take long leave cores idle: consider more containers after a moment."""
+
+        def look() -> None:
+            with self._lock:
+                if pool.took is None and pool.slots:
+                    pool.took = 1.0  # nothing finished yet: long enough to count as slow
+            self._pump(pool)
+
+        self._ticker.after(limits.PREFETCH_TARGET * 3, look, key=id(pool))
+
+    def _start(self, pool: Pool, slot: Slot) -> None:
+        prepared = self._prepared[(id(slot.host), id(pool))]
+        try:
+            slot.host.start_function(
+                slot,
+                pool.spec,
+                prepared.env,
+                prepared.plan,
+                prepared.code,
+                lambda slot, message: self._on_message(pool, slot, message),
+                lambda slot, word: self._on_exit(pool, slot, word),
+            )
+        except InstanceError:
+            pass  # lost: on_lost takes the slot away
+        except Error as error:
+            self._fail(pool, error)
+
+    # --- bringing up ----------------------------------------------------------------------
+
+    def _bring_up(self, pool: Pool) -> None:
+        """Have an instance that can run this pool, prepared; in a thread of its own."""
+        try:
+            host = self._instance(self._resources(pool.spec.resources))
+            self._prepare(pool, host)
+        except BaseException as error:  # reported to every caller that waits for this function
+            with self._lock:
+                self._bringing.discard(id(pool))
+            if not isinstance(error, Error):
+                self._reporter.stage("image", "failed", str(error))
+            self._fail(pool, error)
+            return
+        with self._lock:
+            self._bringing.discard(id(pool))
+        self._pump(pool)
+
+    def _prepare(self, pool: Pool, host: LiveInstance) -> None:
+        spec = pool.spec
+        begun = self.clock.mono()
+        self._stage("image", "start")
+        plan = self._plan(spec)
+        entries = sources.files_of(spec, self._reporter.notice)
+        building = threads.Task("byoc-env", lambda: host.build(plan))
+        host.sync(entries)
+        env = building.result()
+        code: list[Buffer] = []
+        if sources.by_value(spec):
+            code = sources.pickled(spec)
+        with self._lock:
+            self._prepared[(id(host), id(pool))] = _Prepared(plan, env, code)
+        self._stage("image", "done", "built" if env["built"] else "cached", begun)
+        self._stage("run", "start")
+
+    def _plan(self, spec: FunctionSpec) -> native.EnvPlan:
+        local = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        return native.plan(spec.image, local_python=local, candidates=sources.interpreters())
+
+    def _resources(self, asked: Resources) -> Resources:
+        """What a function asks for, with the run's options on top."""
+        return self.merged(asked)
+
+    def _fail(self, pool: Pool, error: BaseException) -> None:
+        """Nothing of this pool can run: everything that waits is told why."""
+        with self._lock:
+            items = list(pool.pending)
+            pool.pending.clear()
+        for item in items:
+            item.finish(Outcome(FAILURE, error=error))
+
+    # --- what containers say --------------------------------------------------------------
+
+    def _on_message(self, pool: Pool, slot: Slot, message: messages.Message) -> None:
+        kind = message.head.get("t")
+        if kind == "out":
+            with self._lock:
+                deliver, again = pool.results(slot, message.head["b"], message.buffers)
+            self._settle(pool, deliver, again)
+        elif kind == "ready":
+            with self._lock:
+                if slot.state == STARTING:
+                    slot.state = READY
+        elif kind == "failed":
+            error = failure_of(message.buffers, slot.name, pool.spec.renames)
+            slot.failure = Outcome(FAILURE, error=error, where=slot.name)
+            return
+        self._pump(pool)
+        if slot.state not in (READY, STARTING) and not slot.inflight:
+            slot.host.end_input(slot)
+
+    def _settle(
+        self, pool: Pool, deliver: Sequence[tuple[Input, Outcome]], again: Sequence[Retry]
+    ) -> None:
+        for item, outcome in deliver:
+            if outcome.kind == payload.ITEM:
+                if not item.done:
+                    item.sink(item, outcome)
+            else:
+                item.finish(outcome)
+        for retry in again:
+            self._ticker.after(retry.delay, lambda item=retry.input: self._again(pool, item))
+
+    def _again(self, pool: Pool, item: Input) -> None:
+        with self._lock:
+            pool.waiting_retry -= 1
+            if not item.done:
+                pool.pending.append(item)
+        self._pump(pool)
+
+    def _on_exit(self, pool: Pool, slot: Slot, word: Any) -> None:
+        with self._lock:
+            slot.host.free_gpus.extend(slot.gpus)
+            deliver, again = pool.exited(slot, word)
+            self._ended.notify_all()
+        self._settle(pool, deliver, again)
+        self._pump(pool)
+
+    def _host_lost(self, host: LiveInstance, error: InstanceError) -> None:
+        """An instance is gone: its inputs go back to their queues, another instance is found."""
+        with self._lock:
+            if host in self._hosts:
+                self._hosts.remove(host)
+                self._gone.append(host)
+            closed = self._closed
+            work = []
+            for pool in self._pools.values():
+                mine = [slot for slot in pool.slots.values() if slot.host is host]
+                deliver = [pair for slot in mine for pair in pool.lost(slot, error)]
+                work.append((pool, deliver))
+            self._ended.notify_all()
+        if closed:
+            return
+        self._reporter.notice(f"an instance was lost: {error.message}")
+        threads.start("byoc-lost", lambda: host.release(0.0, keep=False))
+        for pool, deliver in work:
+            self._settle(pool, deliver, [])
+            self._pump(pool)
+
+    # --- the end --------------------------------------------------------------------------
+
+    def _stop_containers(self, graceful: bool) -> None:
+        """End all containers and wait for the last words of those that may say some."""
+        with self._lock:
+            slots = [slot for pool in self._pools.values() for slot in pool.slots.values()]
+            idle = [s for s in slots if graceful and not s.inflight and s.state == READY]
+        for slot in slots:
+            try:
+                if slot in idle:
+                    slot.host.end_input(slot)
+                else:
+                    slot.host.kill(slot, "stopped")
+            except InstanceError:
+                pass  # lost: it has no containers any more
+        deadline = self.clock.mono() + limits.EXIT_GRACE
+        with self._ended:
+            while any(pool.slots for pool in self._pools.values()):
+                left = deadline - self.clock.mono()
+                if left <= 0 or not self._ended.wait(left):
+                    return
+
+    def _fail_everything(self, error: BaseException) -> None:
+        for pool in list(self._pools.values()):
+            with self._lock:
+                items = list(pool.pending)
+                items += [i for s in pool.slots.values() for i in s.inflight.values()]
+                pool.pending.clear()
+            for item in items:
+                item.finish(Outcome(FAILURE, error=error))
+

@@ -1,0 +1,76 @@
+"""What a function was declared to be: the engine's view of a decorated function.
+
+Travels in the bundle too, because declaring works the same inside a container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..resources import Resources
+
+if TYPE_CHECKING:
+    from ..images.recipe import Image
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a function's code is.
+
+    ``module``/``qualname``: how the container finds it again. ``file``: its script (or its
+    package's top folder when ``package``), None for code without a file. ``main``: it was defined
+    in ``__main__``, so types of ``__main__`` and of ``module`` are the same.
+    """
+
+    module: str
+    qualname: str
+    file: Path | None
+    package: bool = False
+    main: bool = False
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and when an attempt that failed is made again. Delays in seconds."""
+
+    max_retries: int
+    initial_delay: float = 1.0
+    backoff: float = 1.0
+    max_delay: float = 60.0
+
+    def delay(self, failures: int) -> float:
+        """The pause after the ``failures``-th failure (1 is the first)."""
+        return float(min(self.max_delay, self.initial_delay * self.backoff ** (failures - 1)))
+
+
+@dataclass(frozen=True)
+class FunctionSpec:
+    """One function. ``environ``: gives the variables of ``secrets=`` and ``env=``, asked once per
+    run. ``timeout``/``startup_timeout``: seconds per attempt / for import and set-up."""
+
+    app: str
+    name: str
+    raw: Callable[..., Any] = field(repr=False)
+    source: Source
+    image: Image
+    resources: Resources
+    environ: Callable[[], dict[str, str]] = field(repr=False)
+    timeout: float
+    startup_timeout: float
+    serialized: bool = False
+    generator: bool = False
+    include_source: bool = True
+    retries: RetryPolicy | None = None
+    min_containers: int = 0
+    max_containers: int | None = None
+    buffer_containers: int = 0
+    scaledown_window: float | None = None
+    single_use: bool = False
+
+    @property
+    def renames(self) -> dict[str, str]:
+        """Modules of pickled results that have another name here."""
+        return {self.source.module: "__main__"} if self.source.main else {}

@@ -1,0 +1,89 @@
+"""Small pieces of threading that the engine shares."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from ..clock import Clock
+
+T = TypeVar("T")
+
+
+def start(name: str, work: Callable[[], object]) -> threading.Thread:
+    """Run ``work`` in a daemon thread."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+class Task(Generic[T]):
+    """Work in a thread whose result, or exception, is asked for later."""
+
+    def __init__(self, name: str, work: Callable[[], T]) -> None:
+        self._work = work
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._thread = start(name, self._run)
+
+    def _run(self) -> None:
+        try:
+            self._value = self._work()
+        except BaseException as error:  # handed to whoever asks for the result
+            self._error = error
+
+    def result(self) -> T:
+        """Wait; the value, or the exception."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]
+
+
+class Ticker:
+    """Calls functions later, in one thread that exists only once something waits."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._due: list[tuple[float, int, Callable[[], object], object]] = []
+        self._keys: set[object] = set()
+        self._order = itertools.count()
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def after(self, delay: float, call: Callable[[], object], key: object = None) -> None:
+        """Call after ``delay`` seconds; with a ``key``, only if none of that key is waiting."""
+        with self._wake:
+            if self._stopped or (key is not None and key in self._keys):
+                return
+            if key is not None:
+                self._keys.add(key)
+            when = self._clock.mono() + delay
+            heapq.heappush(self._due, (when, next(self._order), call, key))
+            if self._thread is None:
+                self._thread = start("byoc-ticker", self._run)
+            self._wake.notify()
+
+    def stop(self) -> None:
+        """Forget what waits."""
+        with self._wake:
+            self._stopped = True
+            self._due.clear()
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                if self._stopped:
+                    return
+                now = self._clock.mono()
+                if not self._due or self._due[0][0] > now:
+                    self._wake.wait(self._due[0][0] - now if self._due else None)
+                    continue
+                _, _, call, key = heapq.heappop(self._due)
+                self._keys.discard(key)
+            call()

@@ -1,0 +1,320 @@
+"""Every failure a user can meet, as data.
+
+The tree, by what the caller can do about it::
+
+    Error
+    |- UsageError                     change the code or the command
+    |   |- InvalidError               a wrong argument, found before anything is rented
+    |   |   `- NotYetError            a documented parameter that this version refuses by name
+    |   |- SettingsError              a wrong setting; names the file and key
+    |   `- NotFoundError              a named thing does not exist
+    |- PlacementError                 nothing that is allowed can hold the request
+    |- ProviderError                  a cloud refused; keeps its code, message and request id
+    |   |- CapacityError              try another zone, region, type or cloud
+    |   |- QuotaError                 the account may not hold more
+    |   |- BadRequestError            our request is wrong: stop
+    |   |- AccessError                credentials or permissions: stop this cloud
+    |   |- ThrottleError              ask again, slower
+    |   |- TransientError             ask again
+    |   `- UnclassifiedError          a code we do not know: logged, next offer
+    |- InstanceError                  an instance misbehaved
+    |   |- BootError                  it did not become reachable
+    |   |- HostKeyError               it is not the machine we booted: nothing was sent
+    |   |- ConnectionLostError        it stopped answering and did not come back
+    |   |- AgentError                 the runtime agent could not start or speaks another protocol
+    |   `- ProtocolError              bytes that are not ours
+    |- ImageBuildError                a layer failed; keeps the build log's end
+    |- StateError                     the journal cannot be used
+    |- BudgetError                    the run would cost, or has cost, more than allowed
+    `- ExecutionError                 the call cannot be made or its outcome cannot be given
+        |- RemoteError                the remote side failed without an exception object
+        |   |- ContainerError         the container died: exit, signal, out of memory
+        |   `- CancelledError         the call was cancelled
+        |- SerializationError         a value cannot be pickled
+        |- DeserializationError       a value arrived but cannot be unpickled here
+        `- TimeoutError               (not the builtin one)
+            |- FunctionTimeoutError   the function ran past its ``timeout``
+            `- OutputExpiredError     the result is no longer kept
+
+Each class has a stable ``code``; an error carries ``hints``: what the user can do next, in order.
+Domain code never prints; :mod:`byoc.cli` renders an error once, hints last.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+
+class Error(Exception):
+    """Base of all byoc errors.
+
+    ``message``: one sentence without a final period. ``hints``: what the user can do, in order.
+    ``done``: what byoc already did about it (tried the next offer, ended the instance, ...).
+    """
+
+    code: str = "error"
+    retryable: bool = False
+
+    def __init__(self, message: str = "", *, hints: tuple[str, ...] = (), done: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hints = tuple(hints)
+        self.done = done
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error for ``--json``: code, message, retryable, done, remediation."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "retryable": self.retryable,
+            "done": self.done,
+            "remediation": list(self.hints),
+        }
+
+
+class UsageError(Error):
+    """The code or the command has to change."""
+
+    code = "usage"
+
+
+class InvalidError(UsageError):
+    """A wrong argument or a misuse, raised where it is made, before anything is rented."""
+
+    code = "invalid"
+
+
+class NotYetError(InvalidError):
+    """A documented parameter whose feature this version lacks: refused by name, never ignored."""
+
+    code = "not-yet"
+
+
+class SettingsError(UsageError):
+    """A setting is wrong; the message names its file and key."""
+
+    code = "settings"
+
+
+class NotFoundError(UsageError):
+    """A named thing does not exist."""
+
+    code = "not-found"
+
+
+class PlacementError(Error):
+    """No offer that the constraints allow can hold the request."""
+
+    code = "no-offer"
+
+
+class ProviderError(Error):
+    """A provider refused. Keeps the vendor's own code, message and request id.
+
+    ``scope``: what the refusal is about (``instance``, ``type@zone``, ``region``, ``account``).
+    """
+
+    code = "provider"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        provider: str = "",
+        vendor_code: str = "",
+        request_id: str = "",
+        scope: str = "",
+        hints: tuple[str, ...] = (),
+        done: str = "",
+    ) -> None:
+        super().__init__(message, hints=hints, done=done)
+        self.provider = provider
+        self.vendor_code = vendor_code
+        self.request_id = request_id
+        self.scope = scope
+
+    def as_dict(self) -> dict[str, Any]:
+        """Adds the provider's own words to :meth:`Error.as_dict`."""
+        return super().as_dict() | {
+            "provider": self.provider,
+            "vendor_code": self.vendor_code,
+            "request_id": self.request_id,
+            "scope": self.scope,
+        }
+
+
+class CapacityError(ProviderError):
+    """The cloud has none of this now: try another zone, region, type or cloud."""
+
+    code = "capacity"
+    retryable = True
+
+
+class QuotaError(ProviderError):
+    """The account may not hold more of this."""
+
+    code = "quota"
+
+
+class BadRequestError(ProviderError):
+    """The request itself is wrong; asking again cannot help."""
+
+    code = "bad-request"
+
+
+class AccessError(ProviderError):
+    """Credentials are missing, expired or lack a permission."""
+
+    code = "access"
+
+
+class ThrottleError(ProviderError):
+    """Asked too often: the same request is right, later."""
+
+    code = "throttle"
+    retryable = True
+
+
+class TransientError(ProviderError):
+    """The cloud failed to answer properly: the outcome is unknown until asked again."""
+
+    code = "transient"
+    retryable = True
+
+
+class UnclassifiedError(ProviderError):
+    """A vendor code that no table row knows; logged, and the next offer is tried."""
+
+    code = "unclassified"
+    retryable = True
+
+
+class InstanceError(Error):
+    """An instance misbehaved."""
+
+    code = "instance"
+    retryable = True
+
+
+class BootError(InstanceError):
+    """The instance did not become reachable in time, or ended while booting."""
+
+    code = "boot"
+
+
+class HostKeyError(InstanceError):
+    """The machine that answered is not the one we booted; nothing was sent to it."""
+
+    code = "host-key"
+    retryable = False
+
+
+class ConnectionLostError(InstanceError):
+    """The connection broke and could not be resumed within the lease."""
+
+    code = "connection-lost"
+
+
+class AgentError(InstanceError):
+    """The runtime agent could not start, or speaks another protocol version."""
+
+    code = "agent"
+
+
+class ProtocolError(InstanceError):
+    """The peer sent bytes that are not a frame of ours."""
+
+    code = "protocol"
+
+
+class ImageBuildError(Error):
+    """A step of the image failed. ``log`` keeps the end of what it printed."""
+
+    code = "image-build"
+
+    def __init__(self, message: str = "", *, log: str = "", hints: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hints=hints)
+        self.log = log
+
+
+class StateError(Error):
+    """The journal cannot be opened or written."""
+
+    code = "state"
+
+
+class BudgetError(Error):
+    """The run would cost, or has cost, more than allowed."""
+
+    code = "budget"
+
+
+class ExecutionError(Error):
+    """The call cannot be made, or its outcome cannot be given."""
+
+    code = "execution"
+
+
+class RemoteError(ExecutionError):
+    """The remote side failed without an exception object of its own."""
+
+    code = "remote"
+
+
+class ContainerError(RemoteError):
+    """The container died: ``reason`` is ``exit``, ``signal``, ``oom``, ``start`` or ``lost``."""
+
+    code = "container"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        reason: str = "",
+        exit_code: int | None = None,
+        hints: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, hints=hints)
+        self.reason = reason
+        self.exit_code = exit_code
+
+
+class CancelledError(RemoteError):
+    """The call was cancelled."""
+
+    code = "cancelled"
+
+
+class SerializationError(ExecutionError):
+    """A value cannot be pickled."""
+
+    code = "serialization"
+
+
+class DeserializationError(ExecutionError):
+    """A value arrived but cannot be unpickled here; the message says why."""
+
+    code = "deserialization"
+
+
+class TimeoutError(ExecutionError):
+    """Base of byoc's own timeouts. Not the builtin ``TimeoutError``, as in Modal."""
+
+    code = "timeout"
+
+
+class FunctionTimeoutError(TimeoutError):
+    """The function ran past its ``timeout`` (per attempt; queueing and start-up not counted)."""
+
+    code = "function-timeout"
+
+
+class OutputExpiredError(TimeoutError):
+    """The result is no longer kept."""
+
+    code = "output-expired"
+
+
+BuiltinTimeoutError = builtins.TimeoutError
+"""What ``FunctionCall.get(timeout=)`` raises while the result is not there, as in Modal."""

@@ -1,0 +1,247 @@
+"""The fleet: acquire an instance (warm or new), show what there is, end it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ..clock import SYSTEM, Clock
+from ..errors import (
+    BootError,
+    CancelledError,
+    Error,
+    HostKeyError,
+    InstanceError,
+    PlacementError,
+    ProviderError,
+)
+from ..placement import Rules, Snapshot, ladder
+from ..providers.base import Instance, Provider
+from ..resources import Ladder, Offer, Resources
+from ..settings import LOCAL, Settings
+from ..state import InstanceRow, Journal
+from .climb import Wish, Workshop, climb, reach, told
+from .dial import SshDialer
+from .held import Held
+from .locks import UseLock, key_of
+from .ports import Dialer, Reporter, Stop, Target, never
+from .reconcile import row_of
+from .registry import registry
+from .sweep import Swept
+from .watch import Row, Watch
+
+__all__ = ["Fleet", "Row", "open_fleet"]
+
+
+class Fleet(Watch):
+    """All instances of one installation. Safe to use from several threads.
+
+    ``providers``: every provider this version has, by name. The clouds that a request names are
+    used, else the configured ones, else this computer.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        providers: Mapping[str, Provider],
+        dialer: Dialer,
+        reporter: Reporter,
+        clock: Clock,
+    ) -> None:
+        super().__init__(settings, journal, providers, reporter, clock)
+        self._shop = Workshop(settings, journal, providers, dialer, reporter, clock)
+
+    # -- getting one --------------------------------------------------------------------------
+
+    def acquire(
+        self,
+        resources: Resources,
+        run_id: str,
+        *,
+        keep: bool = True,
+        node: int = 0,
+        stop: Stop = never,
+    ) -> Held:
+        """An instance for the caller alone, reachable and with its first connection open.
+
+        A warm one when one fits, else a new one from the ladder. ``node`` numbers the instances of
+        one run; ``stop`` says True to give up. Raises PlacementError when nothing fits or no rung
+        worked, the provider's own error when there was one rung, HostKeyError when another machine
+        answers, CancelledError when told to stop. Whatever it raises, what it began it ends.
+        """
+        wish = Wish(resources, run_id, node, keep, stop)
+        reporter, begun = self._reporter, self._clock.mono()
+        reporter.stage("place", "start")
+        try:
+            names = self._names(resources)
+            swept = self._sweep_of(names)
+            held = self._warm(wish, swept, begun)
+            if held is not None:
+                return held
+            rungs = self._plan(resources, names)
+        except Error as error:
+            reporter.stage("place", "failed", error.message)
+            raise
+        first = rungs.rungs[0]
+        detail = f"{first.offer.key()} ({first.reason})"
+        reporter.stage("place", "done", detail, self._clock.mono() - begun)
+        return climb(self._shop, rungs, wish)
+
+    def plan(self, resources: Resources) -> Ladder:
+        """The ladder that :meth:`acquire` would climb; nothing is launched.
+
+        Raises PlacementError with the explanation when nothing fits.
+        """
+        return self._plan(resources, self._names(resources))
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _names(self, resources: Resources) -> tuple[str, ...]:
+        """The providers that a request may use."""
+        names = resources.clouds or self._settings.used_clouds()
+        for name in names:
+            if name not in self._providers:
+                known = ", ".join(sorted(self._providers))
+                raise PlacementError(
+                    f"there is no cloud {name!r} in this version of byoc",
+                    hints=(f"choose from: {known}",),
+                )
+        return tuple(names)
+
+    def _plan(self, resources: Resources, names: Sequence[str]) -> Ladder:
+        offers: list[Offer] = []
+        failures: list[ProviderError] = []
+        for name in names:
+            try:
+                offers += self._providers[name].offers()
+            except ProviderError as error:
+                failures.append(error)
+                if len(names) > 1:
+                    self._reporter.notice(f"{name} is left out: {error.message}")
+        if failures and len(failures) == len(names):
+            raise failures[0]
+        settings = self._settings
+        snapshot = Snapshot(
+            tuple(offers),
+            configured=bool(resources.clouds or settings.clouds),
+            known=tuple(sorted(set(self._providers) - {LOCAL})),
+        )
+        return ladder(
+            resources,
+            snapshot,
+            market=settings.market,
+            clouds=names,
+            regions=settings.regions,
+            max_price=settings.max_price,
+        )
+
+    def _warm(self, wish: Wish, swept: Swept, begun: float) -> Held | None:
+        """A fitting instance that nobody holds, the best one first; None when there is none."""
+        rows = {(row.provider, row.id): row for row in self.journal.instances()}
+        for instance in self._candidates(wish, swept):
+            row = rows.get((instance.provider, instance.id)) or row_of(instance)
+            if not row.host_key or row.state in ("ending", "lost"):
+                continue
+            lock = UseLock.take(self.home, key_of(instance))
+            if lock is None:
+                continue
+            detail = f"warm {instance.provider}/{instance.id}"
+            seconds = self._clock.mono() - begun
+            self._reporter.stage("place", "done", detail, seconds)
+            held = self._attach(wish, instance, row, lock)
+            if held is not None:
+                return held
+        return None
+
+    def _candidates(self, wish: Wish, swept: Swept) -> list[Instance]:
+        settings = self._settings
+        rules = Rules.of(
+            wish.resources,
+            market=settings.market,
+            clouds=self._names(wish.resources),
+            regions=settings.regions,
+            max_price=settings.max_price,
+        )
+        able = [
+            one
+            for one in swept.instances()
+            if one.state in ("running", "pending")
+            and not rules.refusal(one.offer)
+            # a paid GPU is not kept alive for work that needs none
+            and (wish.resources.gpus or not one.offer.gpu_count or not one.offer.price)
+        ]
+        return sorted(able, key=lambda one: (rules.order(one.offer), one.id))
+
+    def _attach(
+        self, wish: Wish, instance: Instance, row: InstanceRow, lock: UseLock
+    ) -> Held | None:
+        """Hold a warm instance; None when it does not answer, so that another one is tried."""
+        shop = self._shop
+        attempt, begun = shop.attempt(wish, instance.offer, "warm"), shop.clock.mono()
+        attempt = replace(attempt, instance_id=instance.id)
+        try:
+            held = self._hold(wish, instance, row, lock)
+        except (InstanceError, ProviderError) as error:
+            shop.journal.close_attempt(told(attempt, error, shop.clock.mono() - begun))
+            if isinstance(error, BootError):
+                shop.drop(instance, lock, error.message)  # an orphan that never came up
+            lock.release()
+            if isinstance(error, HostKeyError):
+                raise
+            shop.reporter.notice(f"warm instance {instance.id} is passed over: {error.message}")
+            return None
+        except BaseException:
+            lock.release()
+            raise
+        shop.journal.close_attempt(replace(attempt, seconds=shop.clock.mono() - begun))
+        return held
+
+    def _hold(self, wish: Wish, instance: Instance, row: InstanceRow, lock: UseLock) -> Held:
+        """Reach it: by one connection, or, when no client ever has, by waiting for its boot."""
+        if row.reached:
+            return self._enter(wish, instance, row, lock)
+        self._reporter.stage("boot", "start", f"{instance.provider}/{instance.id}")
+        return reach(self._shop, instance, row.host_key, lock, wish)
+
+    def _enter(self, wish: Wish, instance: Instance, row: InstanceRow, lock: UseLock) -> Held:
+        shop = self._shop
+        if wish.stop():
+            raise CancelledError("cancelled before an instance was reached")
+        begun = shop.clock.mono()
+        shop.reporter.stage("connect", "start")
+        target = Target(instance.address, instance.port, instance.user, row.host_key)
+        connection = shop.dialer.connect(target, shop.settings.connect_timeout)
+        shop.journal.update_instance(
+            row.provider, row.id, state="running", run=wish.run, idle_until=0.0
+        )
+        shop.journal.add_run_instance(wish.run, f"{row.provider}/{row.id}")
+        return Held(
+            instance,
+            row.host_key,
+            shop.around(row.provider),
+            lock,
+            first=connection,
+            connecting=shop.clock.mono() - begun,
+            warm=True,
+            keep=wish.keep,
+        )
+
+
+@contextmanager
+def open_fleet(
+    settings: Settings, reporter: Reporter, environ: Mapping[str, str], clock: Clock = SYSTEM
+) -> Iterator[Fleet]:
+    """The fleet of a data folder, with SSH as its way to machines; closes its journal at the end.
+
+    Nothing is asked of a provider and no key is read yet. Raises SettingsError for a cloud that
+    this version does not know, StateError when the journal cannot be used.
+    """
+    providers = registry(settings, environ, clock)
+    journal = Journal.open(settings.home, clock)
+    try:
+        dialer = SshDialer(settings.home, clock)
+        yield Fleet(settings, journal, providers, dialer, reporter, clock)
+    finally:
+        journal.close()

@@ -1,0 +1,60 @@
+"""What the fleet needs from its surroundings: someone to tell, and a way to reach a machine."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from ..providers.base import HostKey
+
+if TYPE_CHECKING:  # `byoc ps` connects to nothing and need not load the transport
+    from ..transport.ssh import Connection
+
+Stop = Callable[[], bool]
+"""Says True once the caller wants to give up."""
+
+
+def never() -> bool:
+    """A :data:`Stop` that does not stop."""
+    return False
+
+
+class Reporter(Protocol):
+    """The part of the engine's reporter that the fleet uses."""
+
+    def stage(self, name: str, status: str, detail: str = "", seconds: float = 0.0) -> None:
+        """A stage (``place``, ``boot``, ``connect``) starts, is done, has failed."""
+
+    def notice(self, message: str) -> None:
+        """One sentence that the user should see once."""
+
+
+class Target(NamedTuple):
+    """Where a machine answers, and the public host key it must prove to hold."""
+
+    address: str
+    port: int
+    user: str
+    host_key: str
+
+
+class Dialer(Protocol):
+    """Reaches machines. The client's identity is its own matter."""
+
+    def authorized_key(self) -> str:
+        """The public key line that a new instance has to accept."""
+
+    def new_host_key(self) -> HostKey:
+        """A fresh host key for a new instance."""
+
+    def preload(self) -> None:
+        """Load what the first connection needs, while there is something else to wait for."""
+
+    def knock(self, target: Target, timeout: float, stop: Stop) -> socket.socket | None:
+        """A socket on which an SSH server has greeted, or None when none did in time."""
+
+    def connect(
+        self, target: Target, timeout: float, door: socket.socket | None = None
+    ) -> Connection:
+        """An authenticated connection, over ``door`` when given. Raises as ``ssh.connect``."""

@@ -1,0 +1,192 @@
+"""Seeing and ending what this installation has rented: ``byoc ps`` and ``byoc down``.
+
+Apart from :class:`~byoc.fleet.core.Fleet` because it needs neither placement nor transport, which
+would cost such a short command a fifth of its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..clock import SYSTEM, Clock
+from ..errors import InstanceError, NotFoundError, ProviderError
+from ..providers.base import Instance, Provider
+from ..resources import Offer
+from ..settings import Settings
+from ..state import InstanceRow, Journal
+from .ending import END_WAIT, end_and_wait
+from .locks import holder, key_of
+from .ports import Reporter
+from .reconcile import row_of
+from .registry import registry
+from .sweep import Sweeper, Swept
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of ``byoc ps``: the provider's truth with what the journal knows besides.
+
+    ``use``: ``busy`` (a client of this data folder holds it; ``pid``), ``idle`` (warm until
+    ``idle_until``) or ``unattended`` (no client; its lease ends it). ``state`` is the provider's.
+    """
+
+    provider: str
+    id: str
+    state: str
+    use: str
+    offer: Offer
+    price: float | None
+    run: str
+    address: str
+    port: int
+    user: str
+    host_key: str
+    started: float
+    idle_until: float
+    pid: int
+    detail: str
+
+
+class Watch:
+    """What can be done without reaching a machine.
+
+    ``providers``: every provider this version has, by name.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        providers: Mapping[str, Provider],
+        reporter: Reporter,
+        clock: Clock,
+    ) -> None:
+        self.journal = journal
+        self._settings = settings
+        self._providers = providers
+        self._reporter = reporter
+        self._clock = clock
+        self._sweeper = Sweeper(settings.home, journal, providers, reporter, clock)
+        self._told = False
+
+    @property
+    def home(self) -> Path:
+        """The data folder."""
+        return self._settings.home
+
+    def sweep(self) -> Swept:
+        """Replay open intents and bring the journal in line with the providers."""
+        return self._sweep_of(self._settings.used_clouds())
+
+    def ps(self) -> list[Row]:
+        """What there is now, oldest first. A provider that cannot be asked is told by a notice."""
+        swept = self.sweep()
+        for name, error in swept.failed.items():
+            self._reporter.notice(f"{name} could not be asked: {error.message}")
+        rows = {(row.provider, row.id): row for row in self.journal.instances()}
+        found = [self._row(one, rows.get((one.provider, one.id))) for one in swept.instances()]
+        return sorted(found, key=lambda row: (row.started, row.id))
+
+    def down(self, ids: Sequence[str] | None = None) -> list[Row]:
+        """End instances by id (or the beginning of one) or by run id; None ends all of ours.
+
+        Returns what was ended, once each is gone. Raises NotFoundError for an id that names none,
+        before anything is ended, and InstanceError when one has not ended after a minute.
+        """
+        rows = self.ps()
+        chosen = rows if ids is None else _chosen(rows, ids)
+        failures: list[str] = []
+        for row in chosen:
+            self.journal.update_instance(row.provider, row.id, state="ending", idle_until=0.0)
+            try:
+                self._providers[row.provider].terminate(row.id)
+            except ProviderError as error:
+                failures.append(f"{row.id}: {error.message}")
+        for row in chosen:
+            failures += self._watch_end(row)
+        if failures:
+            raise InstanceError(
+                f"not ended: {'; '.join(dict.fromkeys(failures))}",
+                hints=("try again; each instance ends by its own lease at the latest",),
+            )
+        return chosen
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _sweep_of(self, names: Sequence[str]) -> Swept:
+        if not self._told and self.journal.recovered:
+            self._reporter.notice(self.journal.recovered)
+        self._told = True
+        return self._sweeper.sweep(names)
+
+    def _row(self, instance: Instance, known: InstanceRow | None) -> Row:
+        row = known or row_of(instance)
+        pid = holder(self.home, key_of(instance))
+        use = "busy" if pid else "idle" if row.state == "idle" else "unattended"
+        return Row(
+            provider=instance.provider,
+            id=instance.id,
+            state=instance.state,
+            use=use,
+            offer=instance.offer,
+            price=row.price,
+            run=row.run,
+            address=instance.address,
+            port=instance.port,
+            user=instance.user,
+            host_key=row.host_key,
+            started=instance.started,
+            idle_until=row.idle_until,
+            pid=pid,
+            detail=instance.detail or row.detail,
+        )
+
+    def _watch_end(self, row: Row) -> list[str]:
+        """Wait until one is gone; what to complain about, if anything."""
+        try:
+            last = end_and_wait(self._providers[row.provider], row.id, self._clock, END_WAIT)
+        except ProviderError as error:
+            return [f"{row.id}: {error.message}"]
+        if last.state != "gone":
+            return [f"{row.id}: still {last.state} after {END_WAIT:.0f} s"]
+        ended = self._clock.wall()
+        detail = last.detail or "ended by `byoc down`"
+        self.journal.update_instance(row.provider, row.id, state="gone", ended=ended, detail=detail)
+        return []
+
+
+@contextmanager
+def open_watch(
+    settings: Settings, reporter: Reporter, environ: Mapping[str, str], clock: Clock = SYSTEM
+) -> Iterator[Watch]:
+    """The watch over a data folder; its journal is closed at the end.
+
+    Raises SettingsError for a cloud that this version does not know, StateError when the journal
+    cannot be used.
+    """
+    providers = registry(settings, environ, clock)
+    journal = Journal.open(settings.home, clock)
+    try:
+        yield Watch(settings, journal, providers, reporter, clock)
+    finally:
+        journal.close()
+
+
+def _chosen(rows: list[Row], ids: Sequence[str]) -> list[Row]:
+    """The rows that the ids name. Raises NotFoundError for an id that names none, or several."""
+    chosen: dict[tuple[str, str], Row] = {}
+    for text in ids:
+        exact = [row for row in rows if text in (row.id, row.run, f"{row.provider}/{row.id}")]
+        found = exact or [row for row in rows if text and row.id.startswith(text)]
+        if not found:
+            raise NotFoundError(f"no instance and no run with one is called {text!r}", hints=_LOOK)
+        if not exact and len(found) > 1:
+            raise NotFoundError(f"several instances begin with {text!r}", hints=_LOOK)
+        chosen |= {(row.provider, row.id): row for row in found}
+    return list(chosen.values())
+
+
+_LOOK = ("see `byoc ps` for the instances and their runs",)

@@ -1,0 +1,1 @@
+"""Images: the declared recipe, the plan of its build, and local files on their way."""

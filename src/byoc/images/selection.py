@@ -1,0 +1,181 @@
+"""Which files of a folder travel, and which stay.
+
+Base: what git knows or would add (``git ls-files -co --exclude-standard``) in a work tree, else all
+but the usual products of tools. On top: a ``.byocignore`` file in dockerignore syntax, whose word
+is last; its ``!`` lines bring back what git or the rules below leave out. Files that look like
+keys or passwords stay unless a ``!`` line names them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InvalidError
+from .patterns import FilePatternMatcher
+
+IGNORE_FILE = ".byocignore"
+MAX_FILES = 50_000
+"""More than any source tree needs; a listing beyond it is a data set or a home folder, and would
+take minutes to read and send."""
+_TOOL_DIRS_TEXT = """
+    .git .hg .svn .jj __pycache__ .venv venv node_modules .mypy_cache
+    .ruff_cache .pytest_cache .hypothesis .tox .nox .eggs .direnv
+    .ipynb_checkpoints .idea .terraform .byoc
+"""
+_TOOL_DIRS = frozenset(_TOOL_DIRS_TEXT.split())
+_TOOL_FILES = ("*.pyc", "*.pyo", ".DS_Store", "Thumbs.db", "*.swp", "*~")
+_SECRET_DIRS = frozenset(
+    (".ssh", ".aws", ".gnupg", ".oci", ".azure", ".kube", ".docker", ".gcloud")
+)
+_SECRET_FILES_TEXT = """
+    .env .env.* *.env .envrc *.pem *.key *.p12 *.pfx *.jks *.kdbx
+    *.keystore *.ppk id_rsa* id_dsa* id_ecdsa* id_ed25519* .netrc _netrc
+    .pypirc .npmrc .pgpass .git-credentials .htpasswd .vault-token
+    credentials.json application_default_credentials.json service-account*.json
+    service_account*.json secrets.toml secrets.y*ml secrets.json *.tfstate
+"""
+_SECRET_FILES = tuple(_SECRET_FILES_TEXT.split())
+_SECRET_LOOKALIKES = ("*.pub", "*.example", "*.sample", "*.template", "*.dist")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Relative paths, ``/`` between parts, sorted. ``withheld``: look like secrets, stay."""
+
+    files: tuple[str, ...]
+    withheld: tuple[str, ...]
+
+
+def looks_secret(path: str) -> bool:
+    """Does the relative path look like a key, a password file or a cloud's credentials?"""
+    *folders, name = path.lower().split("/")
+    if any(folder in _SECRET_DIRS for folder in folders):
+        return True
+    if any(fnmatch.fnmatchcase(name, pattern) for pattern in _SECRET_LOOKALIKES):
+        return False
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _SECRET_FILES)
+
+
+def select(folder: Path) -> Selection:
+    """The files of ``folder`` that travel. Raises :class:`InvalidError` when there are too many."""
+    ignore_file = folder / IGNORE_FILE
+    matcher = FilePatternMatcher()
+    if ignore_file.is_file():
+        matcher = FilePatternMatcher.from_file(ignore_file)
+    base = _git_files(folder)
+    if base is None:
+        base = set(walk(folder, lambda path: _enter(folder, path, matcher)))
+        base = {path for path in base if not _is_product(path) or matcher.decide(path) is False}
+    elif matcher.brings_back:
+        every = walk(folder, lambda path: _enter(folder, path, matcher))
+        base |= {path for path in every if matcher.decide(path) is False}
+    _check_count(len(base), folder)
+    files, withheld = [], []
+    for path in sorted(base):
+        decision = matcher.decide(path)
+        if decision is None and looks_secret(path):
+            withheld.append(path)
+        elif decision is not True:
+            files.append(path)
+    return Selection(tuple(files), tuple(withheld))
+
+
+def walk(folder: Path, enter: Callable[[str], bool]) -> Iterator[str]:
+    """Relative paths of all files and links below ``folder``; ``enter`` says which folders to see.
+
+    Links to folders are given as they are and not followed. Raises :class:`InvalidError` for a
+    folder that cannot be read, and beyond :data:`MAX_FILES`.
+    """
+    waiting = [""]
+    count = 0
+    while waiting:
+        above = waiting.pop()
+        try:
+            with os.scandir(folder / above) as found:
+                entries = list(found)
+        except OSError as exc:
+            raise InvalidError(
+                f"cannot read the folder {str(folder / above)!r}: {exc.strerror}",
+                hints=(f"name it in {IGNORE_FILE} to leave it out",),
+            ) from exc
+        for entry in entries:
+            path = f"{above}/{entry.name}" if above else entry.name
+            if not entry.is_dir(follow_symlinks=False):
+                count += 1
+                yield path
+            elif enter(path):
+                waiting.append(path)
+        _check_count(count, folder)
+
+
+def _enter(folder: Path, path: str, matcher: FilePatternMatcher) -> bool:
+    if matcher.may_bring_back_below(path):
+        return True
+    if matcher.decide(path) is True or path.rpartition("/")[2] in _TOOL_DIRS:
+        return False
+    return not (folder / path / "pyvenv.cfg").exists()  # a virtual environment of any name
+
+
+def _is_product(path: str) -> bool:
+    """Made by tools, whatever folder it was found in."""
+    *folders, name = path.split("/")
+    if any(folder in _TOOL_DIRS for folder in folders):
+        return True
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _TOOL_FILES)
+
+
+def _git_files(folder: Path) -> set[str] | None:
+    """What git tracks or would add here; None when this is no work tree or there is no git."""
+    tracked = _git(folder, "ls-files", "-z", "--cached")
+    if tracked is None:
+        return None
+    untracked = _git(folder, "ls-files", "-z", "--others", "--exclude-standard") or []
+    # Tracked files are wanted whatever their name; untracked ones may be products of tools.
+    paths = set(tracked) | {path for path in untracked if not _is_product(path)}
+    files: set[str] = set()
+    for path in paths:
+        place = folder / path
+        if place.is_symlink() or not place.is_dir():
+            files.add(path)
+        else:  # a submodule, or another repository inside this one
+            inner = _git_files(place)
+            if inner is None:
+                inner = set(walk(place, lambda p: not _is_product(p + "/")))
+            files |= {f"{path.rstrip('/')}/{name}" for name in inner}
+    return {path for path in files if os.path.lexists(folder / path)}  # deleted but still tracked
+
+
+def _git(folder: Path, *arguments: str) -> list[str] | None:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    environ["GIT_OPTIONAL_LOCKS"] = "0"
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
+    if done.returncode != 0:
+        return None
+    return [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]
+
+
+def _check_count(count: int, folder: Path) -> None:
+    if count > MAX_FILES:
+        raise InvalidError(
+            f"the folder {str(folder)!r} has more than {MAX_FILES} files to send",
+            hints=(
+                f"name what is not needed in {str(folder / IGNORE_FILE)!r}",
+                "or start byoc in the project's own folder",
+            ),
+        )

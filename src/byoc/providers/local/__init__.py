@@ -1,0 +1,1 @@
+"""Instances on this host; see :mod:`byoc.providers.local.provider`."""

@@ -1,0 +1,168 @@
+"""Which parts this host has for local instances: what isolates them, and what serves SSH.
+
+Both are found by looking, and bwrap by trying it once: some systems install it and then refuse the
+user namespaces it needs. The outcome of the trial is kept, keyed by the binary and the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import SettingsError
+from .machine import files
+
+ISOLATION_SETTING = "BYOC_LOCAL_ISOLATION"
+SERVER_SETTING = "BYOC_LOCAL_SERVER"
+ISOLATIONS = ("bwrap", "none")
+SERVERS = ("sshd", "library")
+TRIAL_TIMEOUT = 10.0
+"""Longest trial of bwrap in seconds; it takes 5 ms, a swapping host perhaps a second."""
+_SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/bin", "/opt/homebrew/sbin")
+_NO_LOGIN = ("nologin", "false")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How instances of this host are made. ``isolation``: bwrap | none. ``server``: sshd | library.
+
+    ``bwrap``, ``sshd``: paths of the binaries, empty when not used. ``isolation_note``,
+    ``server_note``: why the better choice was not taken, empty when it was.
+    """
+
+    isolation: str
+    server: str
+    bwrap: str = ""
+    sshd: str = ""
+    isolation_note: str = ""
+    server_note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.isolation}+{self.server}"
+
+
+def choose(environ: Mapping[str, str], memory: Path, fresh: bool = False) -> Mode:
+    """The best mode of this host, or the one that the settings force.
+
+    ``memory``: file that remembers the trial of bwrap; ``fresh`` tries again. Raises
+    :class:`SettingsError` when a forced choice is unknown or not possible here.
+    """
+    isolation = _forced(environ, ISOLATION_SETTING, ISOLATIONS)
+    server = _forced(environ, SERVER_SETTING, SERVERS)
+    bwrap, why_not_bwrap = "", "switched off by " + ISOLATION_SETTING
+    if isolation != "none":
+        bwrap, why_not_bwrap = _usable_bwrap(environ, memory, fresh)
+    _must(isolation == "bwrap" and not bwrap, ISOLATION_SETTING, "bwrap", why_not_bwrap)
+    sshd, why_not_sshd = "", "switched off by " + SERVER_SETTING
+    if server != "library":
+        sshd, why_not_sshd = _usable_sshd(environ, isolated=bool(bwrap))
+    _must(server == "sshd" and not sshd, SERVER_SETTING, "sshd", why_not_sshd)
+    return Mode(
+        isolation="bwrap" if bwrap else "none",
+        server="sshd" if sshd else "library",
+        bwrap=bwrap,
+        sshd=sshd,
+        isolation_note=why_not_bwrap,
+        server_note=why_not_sshd,
+    )
+
+
+def _forced(environ: Mapping[str, str], setting: str, known: tuple[str, ...]) -> str:
+    value = environ.get(setting, "")
+    if value and value not in known:
+        raise SettingsError(f"{setting}={value!r} is not one of {', '.join(known)}")
+    return value
+
+
+def _must(failed: bool, setting: str, value: str, reason: str) -> None:
+    if failed:
+        raise SettingsError(
+            f"{setting}={value} cannot be used here: {reason}",
+            hints=(f"Unset {setting} to let byoc choose.",),
+        )
+
+
+def find_program(name: str, environ: Mapping[str, str], more: tuple[str, ...] = ()) -> str:
+    """Absolute path of a program on PATH or in one of ``more`` folders; empty when missing."""
+    for folder in (*environ.get("PATH", os.defpath).split(os.pathsep), *more):
+        path = os.path.join(folder, name)
+        if os.path.isabs(path) and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return ""
+
+
+def _usable_bwrap(environ: Mapping[str, str], memory: Path, fresh: bool) -> tuple[str, str]:
+    path = find_program("bwrap", environ)
+    if not path:
+        return "", "bwrap is not installed"
+    status = os.stat(path)
+    key = f"{path} {status.st_mtime_ns} {status.st_size} {os.getuid()} {os.uname().release}"
+    known = files.read_json(str(memory))
+    if fresh or known is None or known.get("key") != key:
+        known = {"key": key, "refusal": _try_bwrap(path)}
+        memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.write_json(str(memory), known)
+    refusal = str(known.get("refusal", ""))
+    return ("", f"bwrap does not work here: {refusal}") if refusal else (path, "")
+
+
+def _try_bwrap(path: str) -> str:
+    """What bwrap says when it refuses what a machine needs; empty when it works."""
+    argv = [path, *NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    argv += ["--tmpfs", "/run", "--", "/bin/sh", "-c", "exit 0"]
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=TRIAL_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if done.returncode == 0:
+        return ""
+    said = done.stderr.decode("utf-8", "replace").strip()
+    return said or f"it ended with status {done.returncode}"
+
+
+NAMESPACES = (
+    "--unshare-user",
+    "--unshare-pid",
+    "--unshare-ipc",
+    "--unshare-uts",
+    "--die-with-parent",
+    "--cap-drop",
+    "ALL",
+)
+"""Options of bwrap that every machine is started with, and that the trial tries."""
+
+
+def _usable_sshd(environ: Mapping[str, str], isolated: bool) -> tuple[str, str]:
+    path = find_program("sshd", environ, _SYSTEM_FOLDERS)
+    if not path:
+        return "", "no sshd is installed"
+    refusal = "" if isolated else _login_refusal()
+    return ("", f"sshd would refuse this account: {refusal}") if refusal else (path, "")
+
+
+def _login_refusal() -> str:
+    """Why sshd would not log the current user in; a sandbox brings an account of its own."""
+    try:
+        account = pwd.getpwuid(os.getuid())
+    except KeyError:
+        return "the user id has no account"
+    if os.path.basename(account.pw_shell) in _NO_LOGIN:
+        return f"its shell is {account.pw_shell}"
+    if os.getuid() == 0 and _is_locked(account.pw_name):
+        return "it is locked"
+    return ""
+
+
+def _is_locked(name: str) -> bool:
+    try:
+        with open("/etc/shadow", encoding="utf-8", errors="replace") as shadow:
+            rows = [line.split(":") for line in shadow if line.startswith(name + ":")]
+    except OSError:
+        return False
+    return any(len(row) > 1 and row[1].startswith("!") for row in rows)

@@ -1,0 +1,224 @@
+"""The local provider: instances on this host, met over real SSH; no root, Docker or account."""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+import os
+import pwd
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ... import limits
+from ...clock import Clock
+from ...errors import BadRequestError, InstanceError
+from ...resources import Offer
+from ..base import Finding, Instance, LaunchRequest, Traits
+from . import checks, host
+from .folder import ID, Folder, Room
+from .instance import END_COMMAND, Launcher, Paths, base_python, instance_id
+from .machine import processes
+from .modes import Mode, choose, find_program
+
+END_TIMEOUT = limits.EXIT_GRACE + 3.0
+"""How long terminate waits for a guardian: the grace that processes get, and time to clear up."""
+_KILL_TIMEOUT = 2.0  # a killed guardian's machine follows it in milliseconds
+_NO_OFFER = Offer("local", "local", "host", "host", "on-demand", 0.0, 0.0, 0)
+
+
+class LocalProvider:
+    """Instances of this host. ``home``: ``BYOC_HOME``. ``environ``: the client's environment."""
+
+    name = "local"
+
+    def __init__(self, home: Path, clock: Clock, environ: Mapping[str, str]) -> None:
+        self._home = Path(os.path.realpath(home))
+        self._clock = clock
+        self._environ = environ
+        self._folder = Folder(self._home / "local", clock)
+        self._mode: Mode | None = None
+
+    def mode(self) -> Mode:
+        """The parts in use. Raises SettingsError when a forced one is not possible."""
+        if self._mode is None:
+            self._mode = choose(self._environ, self._folder.root / "probe.json")
+        return self._mode
+
+    def traits(self) -> Traits:
+        """See :class:`byoc.providers.base.Traits`; instances end by :data:`END_COMMAND`."""
+        return Traits(
+            end_command=(END_COMMAND,),
+            python=base_python(),
+            uv=find_uv(self._environ),
+            cache=str(self._folder.cache),
+            root=False,
+            real_root=self.mode().isolation == "bwrap",
+        )
+
+    def offers(self) -> builtins.list[Offer]:
+        """The host itself, free of charge. Safe to repeat."""
+        gpus = host.find_gpus(self._environ, self._folder.root / "gpus.json", self._clock)
+        return [host.offer(gpus, self._home)]
+
+    def launch(self, request: LaunchRequest) -> Instance:
+        """Boots one instance; it accepts connections on return.
+
+        Idempotent on ``request.token`` while the instance lives, among all processes of the host.
+        Raises BadRequestError for an offer that is not ours, TransientError when another client
+        holds the launch lock too long, SettingsError when a forced mode is impossible.
+        """
+        if request.offer.key() not in {offer.key() for offer in self.offers()}:
+            raise BadRequestError(
+                f"{request.offer.key()} is not offered here", provider=self.name, scope="instance"
+            )
+        self._folder.make()
+        room = self._folder.room(instance_id(request.token))
+        with self._folder.launching():
+            if not room.lives():
+                self._clear_for(room)
+                self._launcher().launch(request)
+        return self.get(room.id)
+
+    def _clear_for(self, room: Room) -> None:
+        """Makes place for a machine of a token that was used before, or whose launch crashed."""
+        if room.path.exists():
+            self._folder.bury(room, "died")
+        self._folder.tombstone_path(room.id).unlink(missing_ok=True)
+        self._folder.sweep()
+
+    def _launcher(self) -> Launcher:
+        paths = Paths(
+            home=self._home,
+            python=base_python(),
+            uv=find_uv(self._environ),
+            user_homes=tuple({self._environ.get("HOME", ""), _account_home()} - {""}),
+        )
+        return Launcher(self._folder.root, self.mode(), paths, self._environ, self._clock)
+
+    def get(self, instance_id: str) -> Instance:
+        """The instance now; one that ended is ``gone``, with the reason as ``detail``."""
+        if not ID.match(instance_id):
+            return self._gone(instance_id)
+        room = self._folder.room(instance_id)
+        if room.lives():
+            return self._instance(room)
+        self._clear(room)
+        return self._gone(instance_id)
+
+    def list(self, tags: Mapping[str, str]) -> builtins.list[Instance]:
+        """Every living instance with all of ``tags``. Clears dead ones on the way."""
+        found = []
+        for room in self._folder.rooms():
+            if not room.lives():
+                self._clear(room)
+                continue
+            instance = self._instance(room)
+            if tags.items() <= dict(instance.tags).items():
+                found.append(instance)
+        return found
+
+    def _clear(self, room: Room) -> None:
+        """Buries a machine whose guardian is gone without having done so."""
+        if room.path.exists() and not room.lives():
+            with self._folder.launching():
+                if room.path.exists() and not room.lives():
+                    self._folder.bury(room, "died")
+
+    def _instance(self, room: Room) -> Instance:
+        """A living machine; one whose record was damaged is still there to be ended."""
+        ending = room.ending()
+        instance = self._from_record(room.id, "ending" if ending else "running", room.machine())
+        if instance is None:
+            detail = "its record cannot be read"
+            return Instance(self.name, room.id, "running", _NO_OFFER, {}, detail=detail)
+        return dataclasses.replace(instance, detail=ending)
+
+    def _from_record(
+        self, instance_id: str, state: str, record: Mapping[str, Any] | None
+    ) -> Instance | None:
+        if record is None:
+            return None
+        try:
+            return Instance(
+                provider=self.name,
+                id=instance_id,
+                state=state,
+                offer=Offer(**record["offer"]),
+                tags=dict(record["tags"]),
+                address=str(record["address"]),
+                port=int(record["port"]),
+                user=str(record["user"]),
+                host_key=str(record["host_key"]),
+                started=float(record["started"]),
+            )
+        except (KeyError, TypeError, ValueError):  # torn, or of another version
+            return None
+
+    def _gone(self, instance_id: str) -> Instance:
+        grave = self._folder.tombstone(instance_id) if ID.match(instance_id) else None
+        unknown = Instance(self.name, instance_id, "gone", _NO_OFFER, {}, detail="unknown")
+        if grave is None:
+            return unknown
+        detail = str(grave.get("reason", ""))
+        log = str(grave.get("log", "")).strip()
+        if detail == "died" and log:
+            detail += "; the end of its log: " + log
+        known = self._from_record(instance_id, "gone", grave) or unknown
+        return dataclasses.replace(known, detail=detail)
+
+    def terminate(self, instance_id: str) -> None:
+        """Ends the instance and waits until nothing of it is left. Already gone is success.
+
+        Raises InstanceError when processes cannot be ended, which only the kernel can cause.
+        """
+        if not ID.match(instance_id):
+            return
+        room = self._folder.room(instance_id)
+        if self._wait_ended(room, END_TIMEOUT, ask=True):
+            return
+        pid = room.guardian_pid()
+        if pid and instance_id in processes.command_line(pid):
+            processes.kill_all(lambda: processes.tree(pid))
+        if not self._wait_ended(room, _KILL_TIMEOUT, ask=False):
+            raise InstanceError(
+                f"{instance_id} does not end although it was killed",
+                hints=(f"Look at the processes that hold {room.path / 'lock'}.",),
+            )
+
+    def _wait_ended(self, room: Room, seconds: float, ask: bool) -> bool:
+        """Waits for the guardian to leave, asking it to unless it has heard already."""
+        deadline = self._clock.mono() + seconds
+        while room.lives():
+            if ask and room.ask("terminate"):
+                ask = False
+            if self._clock.mono() > deadline:
+                return False
+            self._clock.sleep(processes.LOOK_EVERY)
+        self._clear(room)
+        return True
+
+    def check(self) -> builtins.list[Finding]:
+        """What was found on this host and what it isolates; tries everything anew."""
+        mode = choose(self._environ, self._folder.root / "probe.json", fresh=True)
+        self._mode = mode
+        kept = self._folder.root / "gpus.json"
+        gpus = host.find_gpus(self._environ, kept, self._clock, fresh=True)
+        return checks.findings(mode, gpus, find_uv(self._environ))
+
+
+def _account_home() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # a user id without an account, as in some containers
+        return ""
+
+
+def find_uv(environ: Mapping[str, str]) -> str:
+    """Path of the uv that came with byoc, else of one on PATH, else empty."""
+    from uv import find_uv_bin  # third party; costs an import of sysconfig
+
+    try:
+        return os.path.realpath(find_uv_bin())
+    except FileNotFoundError:
+        return find_program("uv", environ)

@@ -1,0 +1,116 @@
+"""Values: what a function asks for, and what a provider offers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from .errors import InvalidError
+
+MARKETS = ("on-demand", "spot")
+_GPU = re.compile(r"^([A-Z0-9][A-Z0-9.+-]*?!?)(?::(\d+))?$")
+_ALIASES = {"A10G": "A10", "A100-40GB": "A100-40GB", "ANY": "any"}
+MAX_GPUS = 16
+"""The most GPUs any single instance type of the three clouds holds (AWS p2.16xlarge)."""
+
+
+@dataclass(frozen=True)
+class GpuRequest:
+    """One acceptable GPU: canonical name (``H100``, or ``any``) and how many."""
+
+    name: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        return self.name if self.count == 1 else f"{self.name}:{self.count}"
+
+
+def parse_gpu(text: str) -> GpuRequest:
+    """``"H100"``, ``"h100:8"``, ``"any"`` -> a request. Raises :class:`InvalidError`."""
+    match = _GPU.match(text.strip().upper()) if isinstance(text, str) else None
+    if match is None:
+        raise InvalidError(
+            f"gpu={text!r} is not a GPU: write a name, or a name and a count, such as 'H100:8'"
+        )
+    name, count = match.group(1), int(match.group(2) or 1)
+    if not 1 <= count <= MAX_GPUS:
+        raise InvalidError(f"gpu={text!r}: the count must be between 1 and {MAX_GPUS}")
+    return GpuRequest(_ALIASES.get(name, name), count)
+
+
+def parse_gpus(value: str | list[str] | tuple[str, ...] | None) -> tuple[GpuRequest, ...]:
+    """A name, a list of names in order of preference (fallbacks), or None (no GPU)."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(parse_gpu(part) for part in value.split(",") if part.strip())
+    if isinstance(value, (list, tuple)):
+        return tuple(parse_gpu(part) for part in value)
+    raise InvalidError(f"gpu={value!r} must be a string or a list of strings")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a function asks for.
+
+    ``gpus``: acceptable choices, best first; empty means no GPU. ``cpu``: physical cores.
+    ``memory``: MiB. ``disk``: MiB. ``market``: ``spot``, ``on-demand`` or None (either).
+    ``clouds``, ``regions``: allowed ones, empty means all. ``max_price``: dollars an hour.
+    """
+
+    gpus: tuple[GpuRequest, ...] = ()
+    cpu: float = 0.125
+    memory: int = 128
+    disk: int = 0
+    market: str | None = None
+    clouds: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    max_price: float | None = None
+
+    def describe(self) -> str:
+        """For people: ``H100:8 or A100, 4 CPU, 16384 MiB``."""
+        parts = [" or ".join(str(g) for g in self.gpus)] if self.gpus else []
+        parts.append(f"{self.cpu:g} CPU")
+        parts.append(f"{self.memory} MiB")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One thing a provider sells. ``price``: dollars an hour, None when unknown.
+
+    ``gpu``/``gpu_count``: canonical name and number held (empty, 0 for none). ``cpus``: physical
+    cores. ``memory``/``disk``: MiB.
+    """
+
+    cloud: str
+    region: str
+    zone: str
+    type: str
+    market: str
+    price: float | None
+    cpus: float
+    memory: int
+    disk: int = 0
+    gpu: str = ""
+    gpu_count: int = 0
+
+    def key(self) -> str:
+        """``cloud/region/zone/type/market``: names this offer in the journal."""
+        return f"{self.cloud}/{self.region}/{self.zone}/{self.type}/{self.market}"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step of a ladder: an offer, and why it stands where it stands."""
+
+    offer: Offer
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What placement is willing to try, in order; and what it left out, with the reason."""
+
+    rungs: tuple[Rung, ...]
+    refused: tuple[Rung, ...] = field(default=())

@@ -1,0 +1,149 @@
+"""Find what in an imported program is to be run. Modal's precedence (modal-api.md 1.14)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+
+from ..errors import InvalidError, NotFoundError
+from .app import App
+from .entrypoint import LocalEntrypoint
+from .function import Function
+
+Target = Function | LocalEntrypoint
+_LISTED = 10
+"""How many names an error lists."""
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """One function or local entrypoint, the app it belongs to, and what it is called."""
+
+    name: str
+    app: App
+    target: Target
+
+
+def choose(module: ModuleType, name: str, shown: str) -> Runnable:
+    """What ``shown::name`` means; without a name, the only candidate of the best rank.
+
+    The ranks: entrypoints of the module, its functions, entrypoints of its apps, their functions.
+    Raises :class:`NotFoundError` or :class:`InvalidError` with the names that exist.
+    """
+    ranks = _ranks(module)
+    if not any(ranks):
+        raise _nothing(module, shown)
+    if name:
+        return _named(module, name, shown, ranks)
+    candidates = next(rank for rank in ranks if rank)
+    if len(candidates) > 1:
+        raise InvalidError(
+            f"{shown} has {len(candidates)} that could be run: say which one",
+            hints=(_listing(shown, sorted(candidates)),),
+        )
+    return next(iter(candidates.values()))
+
+
+def names(module: ModuleType) -> list[str]:
+    """Every name that ``FILE::NAME`` accepts, in the order of their ranks."""
+    return [name for rank in _ranks(module) for name in rank]
+
+
+def _ranks(module: ModuleType) -> list[dict[str, Runnable]]:
+    apps = _apps(module)
+    own: dict[str, Target] = {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, (Function, LocalEntrypoint))
+    }
+    entrypoints: dict[str, Runnable] = {}
+    functions: dict[str, Runnable] = {}
+    for name, target in own.items():
+        app = _owner(target, apps)
+        if app is not None:
+            place = entrypoints if isinstance(target, LocalEntrypoint) else functions
+            place[name] = Runnable(name, app, target)
+    hidden_entrypoints: dict[str, Runnable] = {}
+    hidden_functions: dict[str, Runnable] = {}
+    seen = {id(target) for target in own.values()}
+    for variable, app in apps.items():
+        for place, registered in (
+            (hidden_entrypoints, app.registered_entrypoints),
+            (hidden_functions, app.registered_functions),
+        ):
+            for name, target in registered.items():
+                if id(target) not in seen:
+                    full = f"{variable}.{name}"
+                    place[full] = Runnable(full, app, target)
+    return [entrypoints, functions, hidden_entrypoints, hidden_functions]
+
+
+def _apps(module: ModuleType) -> dict[str, App]:
+    """The module's apps by variable; one with two names counts once, under the first."""
+    found: dict[str, App] = {}
+    for name, value in vars(module).items():
+        if isinstance(value, App) and all(value is not other for other in found.values()):
+            found[name] = value
+    return found
+
+
+def _owner(target: Target, apps: Mapping[str, App]) -> App | None:
+    return target.app
+
+
+def _named(
+    module: ModuleType, name: str, shown: str, ranks: list[dict[str, Runnable]]
+) -> Runnable:
+    known = {found: runnable for rank in ranks for found, runnable in rank.items()}
+    if name in known:
+        return known[name]
+    value = vars(module).get(name)
+    if isinstance(value, App):
+        mine = {n: r for n, r in known.items() if r.app is value}
+        if len(mine) == 1:
+            return next(iter(mine.values()))
+        raise InvalidError(
+            f"{name!r} is an App: say what of it to run",
+            hints=(_listing(shown, sorted(mine)),) if mine else (),
+        )
+    variable, dot, registered = name.partition(".")
+    app = vars(module).get(variable)
+    if dot and isinstance(app, App):
+        target = {**app.registered_functions, **app.registered_entrypoints}.get(registered)
+        if target is not None:
+            return Runnable(name, app, target)
+    for runnable in known.values():  # `file.py::fn` for one that only its app knows
+        if runnable.name.rpartition(".")[2] == name:
+            return runnable
+    if callable(value):
+        raise InvalidError(
+            f"{name!r} in {shown} is an ordinary function: byoc does not know it",
+            hints=("put @app.function() or @app.local_entrypoint() above it",),
+        )
+    raise NotFoundError(f"there is no {name!r} in {shown}", hints=_close(shown, name, known))
+
+
+def _close(shown: str, name: str, known: Mapping[str, Runnable]) -> tuple[str, ...]:
+    close = difflib.get_close_matches(name, known, 1)
+    if close:
+        return (f"did you mean {shown}::{close[0]}?",)
+    return (_listing(shown, sorted(known)),)
+
+
+def _listing(shown: str, found: list[str]) -> str:
+    listed = ", ".join(f"{shown}::{name}" for name in found[:_LISTED])
+    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    return f"run one of {listed}{more}"
+
+
+def _nothing(module: ModuleType, shown: str) -> NotFoundError:
+    if not _apps(module):
+        return NotFoundError(
+            f"{shown} declares no App", hints=('add app = byoc.App("name") at its top level',)
+        )
+    return NotFoundError(
+        f"{shown} has no function and no local entrypoint",
+        hints=("put @app.function() or @app.local_entrypoint() above what is to be run",),
+    )

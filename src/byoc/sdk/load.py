@@ -1,0 +1,265 @@
+"""Import the user's program (:mod:`byoc.sdk.choose` then finds what in it is to be run).
+
+A file is imported under its own stem, with its folder first on ``sys.path``: the same name that
+the instance imports it by. Exceptions of the user's own code pass through unchanged.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.machinery
+import importlib.util
+import linecache
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO
+
+from ..errors import InvalidError, NotFoundError
+
+FILE, MODULE, STDIN = "file", "module", "stdin"
+STDIN_NAME = "byoc_stdin"
+"""The module that a program read from standard input becomes."""
+_DECLARES = ("byoc", "modal")
+_DECORATORS = ("function", "cls", "local_entrypoint")
+_FOLLOW = 8
+"""How many files away from the script an imported ``app`` is looked for."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What ``byoc run`` was asked for. ``target``: a path, a dotted module or ``-``; ``name``: what
+    stood after ``::``, or nothing."""
+
+    kind: str
+    target: str
+    name: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The file, absolute (:data:`FILE` only)."""
+        return Path(self.target).absolute()
+
+
+# --- references -----------------------------------------------------------------------------
+
+
+def parse_reference(text: str, *, module: bool = False) -> Reference:
+    """``FILE[::NAME]``, ``-[::NAME]`` or, with ``module``, ``pkg.mod[::NAME]``.
+
+    Raises :class:`InvalidError` or :class:`NotFoundError` with what was probably meant.
+    """
+    target, separator, name = text.partition("::")
+    if not target or (separator and not name):
+        raise InvalidError(
+            f"{text!r} is not a reference", hints=("write FILE, FILE::NAME or -m MODULE",)
+        )
+    if target == "-":
+        return Reference(STDIN, "-", name)
+    if module:
+        if target.endswith(".py"):
+            raise InvalidError(
+                f"-m takes a module, and {target!r} is a file", hints=(f"leave out -m: {text}",)
+            )
+        return Reference(MODULE, target, name)
+    _check_file(target)
+    return Reference(FILE, target, name)
+
+
+def _check_file(target: str) -> None:
+    path = Path(target)
+    if path.is_file():
+        return
+    if path.is_dir():
+        inside = sorted(one.name for one in path.glob("*.py"))[:5]
+        hint = f"name a file in it: {', '.join(inside)}" if inside else "name a Python file"
+        raise InvalidError(f"{target} is a folder", hints=(hint,))
+    before, colon, after = target.rpartition(":")
+    if colon and Path(before).is_file():
+        raise InvalidError(
+            f"there is no file {target}", hints=(f"use two colons: {before}::{after}",)
+        )
+    if not path.suffix or path.suffix != ".py":
+        as_file = Path(*target.split(".")).with_suffix(".py") if "." in target else path
+        if as_file.is_file() or (as_file.with_suffix("") / "__init__.py").is_file():
+            raise NotFoundError(f"there is no file {target}", hints=(f"use -m: -m {target}",))
+    raise NotFoundError(f"there is no file {target}", hints=_near_files(path))
+
+
+def _near_files(path: Path) -> tuple[str, ...]:
+    if not path.parent.is_dir():
+        return (f"there is no folder {path.parent} either",)
+    here = [one.name for one in path.parent.iterdir() if one.suffix == ".py"]
+    close = difflib.get_close_matches(path.name, here, 1) or difflib.get_close_matches(
+        path.name + ".py", here, 1
+    )
+    return (f"did you mean {path.parent / close[0]}?",) if close else ()
+
+
+# --- does it declare an app? ----------------------------------------------------------------
+
+
+def read(reference: Reference, stdin: BinaryIO) -> bytes:
+    """The source of a file or of standard input; empty for a module."""
+    if reference.kind == STDIN:
+        return stdin.read()
+    if reference.kind == MODULE:
+        return b""
+    try:
+        return reference.path.read_bytes()
+    except OSError as error:
+        raise InvalidError(f"{reference.target} cannot be read: {error.strerror}") from None
+
+
+def is_plain(reference: Reference, source: bytes) -> bool:
+    """True for a script that declares no app: it is run remotely as it stands.
+
+    Found by looking at its source, never by running it here: a training script must not train
+    while byoc looks for an app in it. Raises SyntaxError as Python would.
+    """
+    if reference.kind == MODULE or reference.name:
+        return False
+    shown = "<stdin>" if reference.kind == STDIN else str(reference.path)
+    try:
+        tree = ast.parse(source, shown)
+    except (SyntaxError, ValueError) as error:
+        if isinstance(error, SyntaxError) and (reference.kind == STDIN or shown.endswith(".py")):
+            raise
+        raise InvalidError(f"{reference.target} is not a Python file") from None
+    folder = Path.cwd() if reference.kind == STDIN else reference.path.parent
+    return not (_imports_byoc(tree) or _decorates(tree) or _binds_app(tree, folder, _FOLLOW))
+
+
+def _imports_byoc(tree: ast.AST) -> bool:
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module or ""]
+        if any(name.split(".")[0] in _DECLARES for name in names):
+            return True
+    return False
+
+
+def _decorates(tree: ast.AST) -> bool:
+    for node in ast.walk(tree):
+        for decorator in getattr(node, "decorator_list", ()):
+            called = decorator.func if isinstance(decorator, ast.Call) else None
+            if isinstance(called, ast.Attribute) and called.attr in _DECORATORS:
+                return True
+    return False
+
+
+def _binds_app(tree: ast.Module, folder: Path, depth: int, wanted: str = "") -> bool:
+    """Whether the module's top level makes an App, or takes one over from a file beside it."""
+    for node in tree.body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Call):
+            called = node.value.func
+            kind = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            if kind in ("App", "Stub") and _binds(node, wanted):
+                return _imports_byoc(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and depth > 0:
+            names = {alias.asname or alias.name: alias.name for alias in node.names}
+            beside = _parsed(folder.joinpath(*node.module.split(".")).with_suffix(".py"))
+            for bound, name in names.items():
+                if wanted in ("", bound) and beside is not None:
+                    if _binds_app(beside, folder, depth - 1, name):
+                        return True
+    return False
+
+
+def _binds(node: ast.Assign | ast.AnnAssign, wanted: str) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return not wanted or any(isinstance(one, ast.Name) and one.id == wanted for one in targets)
+
+
+def _parsed(path: Path) -> ast.Module | None:
+    try:
+        return ast.parse(path.read_bytes(), str(path))
+    except (OSError, SyntaxError, ValueError):  # not there, or not ours to judge
+        return None
+
+
+# --- importing ------------------------------------------------------------------------------
+
+
+def load(reference: Reference, source: bytes) -> ModuleType:
+    """Import the program. The user's own exceptions pass through unchanged.
+
+    Raises :class:`NotFoundError` for a missing module, :class:`InvalidError` for a file whose name
+    hides a module that Python itself is using.
+    """
+    if reference.kind == MODULE:
+        return _import_module(reference.target)
+    if reference.kind == STDIN:
+        return _import_source(source)
+    return _import_file(reference.path)
+
+
+def _import_file(path: Path) -> ModuleType:
+    name = path.stem
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) != str(path):
+        raise InvalidError(
+            f"a program called {path.name} hides the module {name!r} that Python itself uses",
+            hints=("give the file another name",),
+        )
+    _put_first(str(path.parent))
+    loader = importlib.machinery.SourceFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    _execute(module, lambda: loader.exec_module(module))
+    return module
+
+
+def _import_source(source: bytes) -> ModuleType:
+    import cloudpickle  # heavy; only a program without a file travels by value
+
+    module = ModuleType(STDIN_NAME)
+    text = source.decode(errors="replace")
+    linecache.cache["<stdin>"] = (len(text), None, text.splitlines(keepends=True), "<stdin>")
+    _put_first(str(Path.cwd()))
+    code = compile(source, "<stdin>", "exec")
+    _execute(module, lambda: exec(code, module.__dict__))  # noqa: S102 - that is the request
+    cloudpickle.register_pickle_by_value(module)
+    return module
+
+
+def _execute(module: ModuleType, body: Callable[[], object]) -> None:
+    sys.modules[module.__name__] = module
+    try:
+        body()
+    except BaseException:
+        sys.modules.pop(module.__name__, None)
+        raise
+
+
+def _import_module(name: str) -> ModuleType:
+    _put_first(str(Path.cwd()))
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name + ".").startswith(error.name + "."):
+            raise
+        spec = None
+    if spec is None:
+        hint = f"leave out -m: {name}" if Path(name).exists() else "run it from the folder above it"
+        raise NotFoundError(f"there is no module {name}", hints=(hint,))
+    tree = _parsed(Path(spec.origin)) if spec.origin else None
+    if tree is not None and spec.origin and not spec.origin.endswith("__init__.py"):
+        folder = Path.cwd()
+        if not (_imports_byoc(tree) or _decorates(tree) or _binds_app(tree, folder, _FOLLOW)):
+            raise InvalidError(
+                f"the module {name} declares no App",
+                hints=(f"run its file to run it as a plain script: {spec.origin}",),
+            )
+    return importlib.import_module(name)
+
+
+def _put_first(folder: str) -> None:
+    if sys.path[:1] != [folder]:
+        sys.path.insert(0, folder)

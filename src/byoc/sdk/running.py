@@ -1,0 +1,69 @@
+"""Running an app from Python: ``with app.run():``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .. import _lazy
+
+if TYPE_CHECKING:
+    from .app import App
+
+_output = False
+
+
+@contextlib.contextmanager
+def enable_output() -> Iterator[None]:
+    """Inside, ``app.run()`` shows remote output and what byoc does; outside it is silent."""
+    global _output
+    before, _output = _output, True
+    try:
+        yield
+    finally:
+        _output = before
+
+
+class RunContext:
+    """One run of an app: opens a session, closes it. Both ``with`` and ``async with``."""
+
+    def __init__(self, app: App, name: str) -> None:
+        self._app = app
+        self._name = name
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> App:
+        settings = _lazy.load("byoc.settings:load")(Path.cwd(), os.environ, {})
+        events = _lazy.load("byoc.engine.events")
+        options = _lazy.load("byoc.engine.options:RunOptions")(
+            name=self._name, keep=settings.keep, idle=settings.idle
+        )
+        reporter = events.Plain() if _output else events.Silent()
+        session = _lazy.load("byoc.engine.session:Session")(settings, options, reporter)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(session)
+            stack.enter_context(self._app.bound(session))
+            self._stack = stack.pop_all()
+        return self._app
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    async def __aenter__(self) -> App:
+        import asyncio  # 30 ms: only programs that use it pay
+
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(self, *details: Any) -> None:
+        import asyncio  # 30 ms: only programs that use it pay
+
+        await asyncio.to_thread(self.__exit__, *details)

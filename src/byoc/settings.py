@@ -1,0 +1,359 @@
+"""One merged configuration, and where each value came from.
+
+Later sources win over earlier ones:
+
+1. the built-in defaults (:mod:`byoc.limits` has the reason of each figure),
+2. the user's file: ``byoc.toml`` in the platform's configuration folder, or in ``BYOC_HOME``,
+3. the project's file: the nearest ``byoc.toml``, or ``[tool.byoc]`` of the nearest
+   ``pyproject.toml`` that has one, from the working folder upward (``byoc.toml`` wins when one
+   folder has both),
+4. the environment: ``BYOC_IDLE=120`` sets ``idle``,
+5. flags of the command line.
+
+An unknown key or a value of the wrong type raises :class:`~byoc.errors.SettingsError`, which names
+the file and the key. Start-up counts: nothing here imports a TOML reader or platformdirs unless a
+file has to be read or a folder has to be found.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import limits
+from .errors import InvalidError, SettingsError
+from .resources import MARKETS, GpuRequest, parse_gpus
+
+LOCAL = "local"
+"""The provider that is this computer: what is used when no cloud is configured."""
+FILE_NAME = "byoc.toml"
+ENV_PREFIX = "BYOC_"
+HOME_VARIABLE = "BYOC_HOME"
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, merged. Times in seconds, memory and disk in MiB, prices in dollars an hour.
+
+    ``home``: the data folder (journal, keys, caches, logs, local instances). ``clouds``: the
+    configured ones; empty means that this computer is the only choice. ``regions``: allowed ones;
+    empty means all. ``market``: ``spot``, ``on-demand`` or None (either). ``gpu``, ``cpu``,
+    ``memory``, ``disk``, ``timeout``: defaults for functions that do not say; None or empty leaves
+    the SDK's own default. ``keep``: leave the instance warm for ``idle`` seconds after a run.
+    """
+
+    home: Path
+    clouds: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    market: str | None = None
+    max_price: float | None = None
+    gpu: tuple[GpuRequest, ...] = ()
+    cpu: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+    timeout: float | None = None
+    keep: bool = True
+    idle: float = limits.IDLE_WINDOW
+    lease: float = limits.LEASE
+    boot_lease: float = limits.BOOT_LEASE
+    boot_timeout: float = limits.BOOT_TIMEOUT
+    connect_timeout: float = limits.CONNECT_TIMEOUT
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def used_clouds(self) -> tuple[str, ...]:
+        """The configured clouds, or this computer when there are none."""
+        return self.clouds or (LOCAL,)
+
+    def origin(self, key: str) -> str:
+        """Where the value of ``key`` came from: ``default``, a file's path, ``BYOC_X`` or a flag.
+
+        Raises :class:`SettingsError` for a key that does not exist.
+        """
+        if key not in KEYS:
+            raise _unknown(key, "settings")
+        return self.origins.get(key, "default")
+
+
+# --- values ---------------------------------------------------------------------------------
+# A reader turns what a file, a variable or a flag holds into the setting's value, or raises
+# ValueError with what the value must be.
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise ValueError("must be a text")
+
+
+def _names(value: object) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if isinstance(parts, (list, tuple)) and all(isinstance(part, str) for part in parts):
+        return tuple(part.strip() for part in parts if part.strip())
+    raise ValueError("must be a list of names")
+
+
+def _market(value: object) -> str:
+    if value in MARKETS:
+        return str(value)
+    raise ValueError(f"must be one of {', '.join(MARKETS)}")
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    lowered = value.strip().lower() if isinstance(value, str) else ""
+    if lowered in _TRUE or lowered in _FALSE:
+        return lowered in _TRUE
+    raise ValueError("must be true or false")
+
+
+def _number(value: object, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"must be {what}")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"must be {what}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"must be {what}")
+    return number
+
+
+def _seconds(value: object) -> float:
+    what = "a number of seconds, or a text such as '90s', '10m' or '1h'"
+    scale = 1.0
+    if isinstance(value, str) and value.strip()[-1:].lower() in _UNITS:
+        scale = _UNITS[value.strip()[-1].lower()]
+        value = value.strip()[:-1]
+    seconds = _number(value, what) * scale
+    if seconds < 0:
+        raise ValueError("must not be negative")
+    return seconds
+
+
+def _some_seconds(value: object) -> float:
+    seconds = _seconds(value)
+    if seconds < 1:
+        raise ValueError("must be at least 1 second")
+    return seconds
+
+
+def _positive(value: object) -> float:
+    number = _number(value, "a number above 0")
+    if number <= 0:
+        raise ValueError("must be above 0")
+    return number
+
+
+def _mib(value: object) -> int:
+    number = _number(value, "a whole number of MiB")
+    if number < 0 or number != int(number):
+        raise ValueError("must be a whole number of MiB")
+    return int(number)
+
+
+def _gpu(value: object) -> tuple[GpuRequest, ...]:
+    if value is not None and not isinstance(value, (str, list, tuple)):
+        raise ValueError("must be a GPU name or a list of them")
+    if isinstance(value, tuple) and all(isinstance(one, GpuRequest) for one in value):
+        return tuple(one for one in value if isinstance(one, GpuRequest))
+    try:
+        return parse_gpus(list(value) if isinstance(value, tuple) else value)
+    except InvalidError as error:
+        raise ValueError(f"is wrong: {error.message}") from None
+
+
+class Key(NamedTuple):  # a named tuple: made in a tenth of a dataclass's time
+    """One setting: how to read it and what it is. ``help`` is a line for ``byoc config``."""
+
+    name: str
+    read: Callable[[object], Any]
+    help: str
+
+
+KEYS: Mapping[str, Key] = {
+    key.name: key
+    for key in (
+        Key("clouds", _names, "clouds to rent from; none means this computer"),
+        Key("regions", _names, "regions to rent in; none means all"),
+        Key("market", _market, "'spot' or 'on-demand'; unset means either"),
+        Key("max_price", _positive, "most dollars an hour for one instance"),
+        Key("gpu", _gpu, "GPU for functions that name none, best first"),
+        Key("cpu", _positive, "CPU cores for functions that name none"),
+        Key("memory", _mib, "MiB of memory for functions that name none"),
+        Key("disk", _mib, "MiB of disk for functions that name none"),
+        Key("timeout", _some_seconds, "seconds one call may take"),
+        Key("keep", _flag, "leave the instance warm after a run"),
+        Key("idle", _seconds, "seconds an instance stays warm after a run"),
+        Key("lease", _some_seconds, "seconds an instance lives without its client"),
+        Key("boot_lease", _some_seconds, "seconds a booted instance waits for its first client"),
+        Key("boot_timeout", _some_seconds, "seconds until an instance must be reachable"),
+        Key("connect_timeout", _some_seconds, "seconds one connection attempt may take"),
+        Key("home", _text, "the data folder; only BYOC_HOME sets it"),
+    )
+}
+"""Every setting by name."""
+
+
+# --- merging --------------------------------------------------------------------------------
+
+
+def load(
+    cwd: Path, environ: Mapping[str, str], flags: Mapping[str, object] | None = None
+) -> Settings:
+    """Merge all sources for a command started in ``cwd``.
+
+    ``flags``: setting name -> value; None means not given. Raises :class:`SettingsError`.
+    """
+    home, home_origin = _home(cwd, environ)
+    values: dict[str, Any] = {"home": home}
+    origins: dict[str, str] = {"home": home_origin}
+    for file, table in _files(cwd, environ, home):
+        for raw, value in table.items():
+            key = raw.replace("-", "_")
+            if key == "home":
+                raise SettingsError(
+                    f"{file}: 'home' cannot be set in a file", hints=(f"set {HOME_VARIABLE}",)
+                )
+            _put(values, origins, key, value, str(file))
+    for key, variable, text in _variables(environ):
+        _put(values, origins, key, text, variable)
+    for raw, value in (flags or {}).items():
+        if value is not None:
+            key = raw.replace("-", "_")
+            _put(values, origins, key, value, "--" + key.replace("_", "-"))
+    return Settings(origins=origins, **values)
+
+
+def _put(
+    values: dict[str, Any], origins: dict[str, str], key: str, value: object, origin: str
+) -> None:
+    if key not in KEYS:
+        raise _unknown(key, origin)
+    try:
+        values[key] = KEYS[key].read(value)
+    except ValueError as error:
+        shown = f"{origin}: '{key}'" if origin[:2] != "--" and origin[:5] != ENV_PREFIX else origin
+        raise SettingsError(
+            f"{shown} {error}, not {value!r}", hints=(f"'{key}' is {KEYS[key].help}",)
+        ) from None
+    origins[key] = origin
+
+
+def _unknown(key: str, origin: str) -> SettingsError:
+    close = _close(key)
+    hint = f"did you mean '{close}'?" if close else f"the settings are: {', '.join(sorted(KEYS))}"
+    return SettingsError(f"{origin}: there is no setting '{key}'", hints=(hint,))
+
+
+def _close(key: str) -> str:
+    """The setting that ``key`` probably means, or an empty text."""
+    import difflib  # deferred: 1 ms that only a mistake needs
+
+    return next(iter(difflib.get_close_matches(key, KEYS, 1, 0.75)), "")
+
+
+def _variables(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """``(key, variable, text)`` for each set ``BYOC_*`` variable that is a setting.
+
+    Other ``BYOC_*`` names belong to providers and to what runs inside instances, so an unknown one
+    is an error only when it looks like a misspelt setting.
+    """
+    found = []
+    for variable in sorted(environ):
+        if not variable.startswith(ENV_PREFIX) or variable == HOME_VARIABLE:
+            continue
+        key, text = variable[len(ENV_PREFIX) :].lower(), environ[variable]
+        if not text:
+            continue
+        if key in KEYS:
+            found.append((key, variable, text))
+        elif close := _close(key):
+            raise SettingsError(
+                f"the environment sets {variable}, which is no setting",
+                hints=(f"did you mean {ENV_PREFIX}{close.upper()}?",),
+            )
+    return found
+
+
+# --- places ---------------------------------------------------------------------------------
+
+
+def _home(cwd: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
+    text = environ.get(HOME_VARIABLE, "")
+    if text:
+        return (cwd / Path(text).expanduser()).absolute(), HOME_VARIABLE
+    import platformdirs  # deferred: only needed when BYOC_HOME does not say
+
+    return Path(platformdirs.user_data_dir("byoc", appauthor=False)), "default"
+
+
+def _user_file(environ: Mapping[str, str], home: Path) -> Path:
+    if environ.get(HOME_VARIABLE, ""):
+        return home / FILE_NAME
+    import platformdirs  # deferred, as in _home
+
+    return Path(platformdirs.user_config_dir("byoc", appauthor=False)) / FILE_NAME
+
+
+def _files(
+    cwd: Path, environ: Mapping[str, str], home: Path
+) -> list[tuple[Path, Mapping[str, Any]]]:
+    """The settings files that exist, weakest first, each with its table."""
+    user = _user_file(environ, home)
+    table: Mapping[str, Any] | None = _toml(user)
+    found: list[tuple[Path, Mapping[str, Any]]] = [] if table is None else [(user, table)]
+    for folder in (cwd.absolute(), *cwd.absolute().parents):
+        own = folder / FILE_NAME
+        if own == user:
+            continue
+        table = _toml(own)
+        if table is not None:
+            return [*found, (own, table)]
+        project = folder / "pyproject.toml"
+        table = _tool_table(project)
+        if table is not None:
+            return [*found, (project, table)]
+    return found
+
+
+def _tool_table(path: Path) -> Mapping[str, Any] | None:
+    document = _toml(path, only_with="byoc")
+    if document is None:
+        return None
+    tool = document.get("tool")
+    table: dict[str, Any] | None = tool.get("byoc") if isinstance(tool, dict) else None
+    if table is not None and not isinstance(table, dict):
+        raise SettingsError(f"{path}: 'tool.byoc' must be a table")
+    return table
+
+
+def _toml(path: Path, only_with: str = "") -> dict[str, Any] | None:
+    """The parsed file; None when it does not exist or lacks the text ``only_with``."""
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be read: {error.strerror}", hints=("check its permissions",)
+        ) from error
+    if only_with.encode() not in data:
+        return None
+    if sys.version_info >= (3, 11):  # deferred: 3 ms that only a file needs
+        import tomllib as reader
+    else:
+        import tomli as reader  # the same reader, for Python 3.10
+    try:
+        document: dict[str, Any] = reader.loads(data.decode("utf-8"))
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise SettingsError(f"{path} is not TOML: {error}") from None
+    return document

@@ -1,0 +1,17 @@
+"""The journal. Only this room opens its file."""
+
+from __future__ import annotations
+
+from .journal import Journal
+from .records import INSTANCE_LIVE, INTENT_OPEN, Attempt, InstanceRow, Intent, Run, Stage
+
+__all__ = [
+    "INSTANCE_LIVE",
+    "INTENT_OPEN",
+    "Attempt",
+    "InstanceRow",
+    "Intent",
+    "Journal",
+    "Run",
+    "Stage",
+]

@@ -1,0 +1,123 @@
+"""What the journal keeps, as values. Times are seconds since the epoch, 0 when not yet known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..resources import Offer
+
+INTENT_OPEN = ("open", "launched")
+"""States of an intent whose outcome still has to be followed."""
+INSTANCE_LIVE = ("pending", "running", "idle", "ending", "lost")
+"""States of an instance that may still cost money."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """The will to rent, on disk before a provider is asked.
+
+    ``state``: ``open`` (asked, or about to be), ``launched`` (it has an id), ``failed`` (the
+    provider refused), ``closed`` (reached, or proved not to exist). ``deadline``: until when its
+    instance must be reachable. ``host_key``: the public line that the client will insist on.
+    """
+
+    token: str
+    provider: str
+    offer: Offer
+    tags: Mapping[str, str]
+    host_key: str
+    run: str
+    created: float
+    deadline: float
+    state: str = "open"
+    instance_id: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class InstanceRow:
+    """One instance as this installation knows it; ``price`` was copied when it was launched.
+
+    ``state``: ``pending`` | ``running`` | ``idle`` | ``ending`` | ``lost`` | ``gone``.
+    ``run``: the latest run that held it. ``reached``: when it first proved its host key, 0 while
+    it has not. ``idle_until``: when an idle one ends itself.
+    """
+
+    provider: str
+    id: str
+    offer: Offer
+    token: str = ""
+    host_key: str = ""
+    address: str = ""
+    port: int = 0
+    user: str = ""
+    price: float | None = None
+    run: str = ""
+    state: str = "pending"
+    started: float = 0.0
+    reached: float = 0.0
+    ended: float = 0.0
+    idle_until: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One rung that was tried for a run; ``byoc why`` shows these.
+
+    ``offer``: its key. ``outcome``: ``open`` | ``warm`` | ``ok`` | ``refused`` | ``failed`` |
+    ``unknown``. ``code``: the vendor's own; ``error``: our code for its class. ``seconds``: how
+    long the attempt took.
+    """
+
+    run: str
+    seq: int
+    provider: str
+    offer: str
+    at: float
+    outcome: str = "open"
+    code: str = ""
+    error: str = ""
+    message: str = ""
+    request_id: str = ""
+    scope: str = ""
+    hint: str = ""
+    instance_id: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a byoc command.
+
+    ``kind``: ``run`` | ``exec`` | ``script``. ``status``: ``running`` | ``ok`` | ``failed`` |
+    ``cancelled`` | ``lost``. ``pid``: the client's process. ``error``: ``Error.as_dict()``.
+    """
+
+    id: str
+    kind: str
+    command: tuple[str, ...] = ()
+    cwd: str = ""
+    name: str = ""
+    pid: int = 0
+    started: float = 0.0
+    ended: float = 0.0
+    status: str = "running"
+    exit_code: int | None = None
+    instances: tuple[str, ...] = ()
+    log: str = ""
+    detached: bool = False
+    error: Mapping[str, Any] | None = field(default=None)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How long one stage of a run took."""
+
+    run: str
+    seq: int
+    name: str
+    seconds: float
+    detail: str = ""

@@ -1,0 +1,43 @@
+"""The journal's tables, and the steps from each older form to the newest.
+
+``MIGRATIONS[n]`` leads from schema version n to n + 1; a released step is never edited. SQLite's
+``user_version`` holds the version, ``application_id`` marks the file as ours.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x62796F63
+"""The letters ``byoc``."""
+
+_V1 = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE intents (
+        token TEXT PRIMARY KEY, provider TEXT NOT NULL, offer TEXT NOT NULL, tags TEXT NOT NULL,
+        host_key TEXT NOT NULL, run TEXT NOT NULL, created REAL NOT NULL, deadline REAL NOT NULL,
+        state TEXT NOT NULL, instance_id TEXT NOT NULL, detail TEXT NOT NULL)""",
+    "CREATE INDEX intents_state ON intents (state)",
+    """CREATE TABLE instances (
+        provider TEXT NOT NULL, id TEXT NOT NULL, offer TEXT NOT NULL, token TEXT NOT NULL,
+        host_key TEXT NOT NULL, address TEXT NOT NULL, port INTEGER NOT NULL, user TEXT NOT NULL,
+        price REAL, run TEXT NOT NULL, state TEXT NOT NULL, started REAL NOT NULL,
+        reached REAL NOT NULL, ended REAL NOT NULL, idle_until REAL NOT NULL, detail TEXT NOT NULL,
+        PRIMARY KEY (provider, id))""",
+    "CREATE INDEX instances_state ON instances (state)",
+    """CREATE TABLE attempts (
+        run TEXT NOT NULL, seq INTEGER NOT NULL, provider TEXT NOT NULL, offer TEXT NOT NULL,
+        at REAL NOT NULL, outcome TEXT NOT NULL, code TEXT NOT NULL, error TEXT NOT NULL,
+        message TEXT NOT NULL, request_id TEXT NOT NULL, scope TEXT NOT NULL, hint TEXT NOT NULL,
+        instance_id TEXT NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (run, seq))""",
+    """CREATE TABLE runs (
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, command TEXT NOT NULL, cwd TEXT NOT NULL,
+        name TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL, ended REAL NOT NULL,
+        status TEXT NOT NULL, exit_code INTEGER, instances TEXT NOT NULL, log TEXT NOT NULL,
+        detached INTEGER NOT NULL, error TEXT)""",
+    "CREATE INDEX runs_started ON runs (started)",
+    """CREATE TABLE stages (
+        run TEXT NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, seconds REAL NOT NULL,
+        detail TEXT NOT NULL, PRIMARY KEY (run, seq))""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1,)
+TABLES = frozenset({"meta", "intents", "instances", "attempts", "runs", "stages"})

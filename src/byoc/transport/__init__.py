@@ -1,0 +1,1 @@
+"""Authenticated SSH to instances, as streams of bytes."""

@@ -1,0 +1,342 @@
+"""paramiko's Transport, Channel and AuthHandler with the waiting taken out.
+
+What differs from paramiko, and why (perf.md 3.1 to 3.9):
+
+* The key exchange's first message leaves with our version line, not after the server's answers.
+  We offer one method, so the server can choose no other, and the bytes and their order are those
+  of any client: one round trip less.
+* The authentication request follows the service request, and the first channel's opening follows
+  both, in one flight: two round trips less.
+* The host key is compared with the pinned one before our half of the exchange is confirmed, and at
+  every later exchange too.
+* A channel tells an end that the remote sent from a connection that broke.
+
+Everything here runs on paramiko's thread unless said otherwise. The classes are mixins because
+paramiko (100 ms) must not be loaded by an import of byoc; :func:`classes` puts them together.
+"""
+
+from __future__ import annotations
+
+import functools
+import hmac
+import logging
+import signal
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ConnectionLostError, HostKeyError, ProtocolError
+from .packetizer import packetizer_class
+from .stream import Inbox, Tail
+
+_Late: Any = object  # stands for a class of paramiko, which classes() loads
+
+KEX = "curve25519-sha256@libssh.org"
+"""The one key exchange we offer first: OpenSSH has it since 6.5 (2014)."""
+KEX_OTHERS = ("ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "diffie-hellman-group16-sha512")
+"""Offered when a server has no curve25519, as in FIPS mode."""
+CIPHERS = ("aes256-gcm@openssh.com", "aes128-gcm@openssh.com", "aes256-ctr")
+"""In order; GCM carries 1.6 times what CTR does (perf.md 3.5)."""
+WINDOW = 2 * 1024 * 1024
+"""Receive window of a channel. OpenSSH's default; larger ones make sshd quadratic (perf.md 3.5)."""
+PACKET = 32 * 1024
+"""Largest packet we ask for and send."""
+HEADER_LINES = 20
+"""Lines a server may send before its version; more is not SSH."""
+LOGGER = "byoc.ssh"
+"""paramiko logs here and not under its own name, which the user's program may have configured."""
+
+_ECDH_REPLY = 31  # SSH_MSG_KEX_ECDH_REPLY, RFC 5656
+_ED25519 = "ssh-ed25519"
+
+
+class SessionMixin(_Late):  # type: ignore[misc]
+    """Over :class:`paramiko.Transport`. :meth:`prepare` comes right after the constructor."""
+
+    parts: Parts
+
+    def prepare(self, pinned: bytes, early: bool) -> None:
+        """Set what is offered. ``pinned``: the host key's blob; ``early``: guess the exchange."""
+        self._pinned = pinned
+        self._early: Any = None
+        self._guess = early
+        self._held: list[Any] = []
+        self._preferred_keys = (_ED25519,)
+        self._preferred_ciphers = CIPHERS
+        self._preferred_kex: tuple[str, ...] = (KEX,) if early else (KEX, *KEX_OTHERS)
+        self._kex_info: dict[str, Any] = {
+            **self.parts.exchanges,
+            KEX: lambda _: self._exchange(),
+        }
+        self.set_log_channel(LOGGER)
+
+    @property
+    def refused_exchange(self) -> bool:
+        """The handshake failed because the server shares no key exchange with what we offered."""
+        return isinstance(self.saved_exception, self.parts.incompatible) and not self.kex_engine
+
+    def open(self, kind: str, *fields: str | int) -> Any:
+        """Ask for a channel and return it at once; its ``answered`` is set later. Any thread.
+
+        ``kind`` and ``fields``: as RFC 4254 section 5.1 and 7.2 have them.
+        """
+        with self.lock:
+            number = self._next_channel()
+            channel = self.parts.channel(number)
+            self._channels.put(number, channel)
+            self.channels_seen[number] = True
+            channel._set_transport(self)
+            channel._set_window(WINDOW, PACKET)
+        message = self.parts.message()
+        message.add_byte(b"\x5a")  # SSH_MSG_CHANNEL_OPEN
+        message.add_string(kind)
+        for field in (number, WINDOW, PACKET, *fields):
+            if isinstance(field, int):
+                message.add_int(field)
+            else:
+                message.add_string(field)
+        self._send_user_message(message)
+        return channel
+
+    # --- version and key exchange --------------------------------------------------------------
+
+    def _check_banner(self) -> None:
+        """Read the server's version, after having sent all that does not depend on it."""
+        if self._guess:
+            self._send_kex_init()
+            self._early = self.parts.exchange(self)
+            self._early.start_kex()
+        first = ""
+        for _ in range(HEADER_LINES):
+            try:
+                line = self.packetizer.readline(0)
+            except EOFError:
+                if first:
+                    raise ProtocolError(_not_ssh(first)) from None
+                raise
+            text = line.decode("utf-8", "replace")
+            if text.startswith(("SSH-2.0-", "SSH-1.99-")) and text.isprintable():
+                self.remote_version = text
+                return
+            first = first or text
+        raise ProtocolError(_not_ssh(first))
+
+    def _send_kex_init(self) -> None:
+        if self._early is None or self.initial_kex_done:
+            super()._send_kex_init()
+
+    def _exchange(self) -> Any:
+        """The engine of this exchange: in the first one that which has already begun."""
+        if self._early is None or self.initial_kex_done:
+            return self.parts.exchange(self)
+        return self._early
+
+    def _parse_kex_init(self, message: Any) -> None:
+        try:
+            super()._parse_kex_init(message)
+        except self.parts.incompatible as error:
+            if self.kex_engine is None or self.host_key_type is not None:
+                raise
+            raise HostKeyError("the server has no ed25519 host key: not our instance") from error
+
+    def _verify_key(self, host_key: bytes, signature: bytes) -> None:
+        if not hmac.compare_digest(host_key, self._pinned):
+            raise HostKeyError("the server's host key is not the one the instance was given")
+        super()._verify_key(host_key, signature)
+
+    # --- user messages during a key exchange ---------------------------------------------------
+
+    def _send_user_message(self, message: Any) -> None:
+        # paramiko would let its own thread wait here for an exchange that only it can finish
+        if threading.current_thread() is self and not self.clear_to_send.is_set():
+            self._held.append(message)
+            return
+        try:
+            super()._send_user_message(message)
+        except self.parts.failure as error:  # a key exchange without an answer for 30 s
+            raise ConnectionLostError(f"the connection was lost: {error}") from error
+
+    def _parse_newkeys(self, message: Any) -> None:
+        super()._parse_newkeys(message)
+        held, self._held = self._held, []
+        for each in held:
+            self._send_message(each)
+
+    def _parse_disconnect(self, message: Any) -> None:
+        message.get_int()
+        reason = message.get_string().decode("utf-8", "replace")
+        self.saved_exception = ConnectionLostError(f"the server ended the connection: {reason}")
+
+    # --- channels ------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        super().run()
+        # once more, for a channel that was asked for after paramiko had looked
+        for channel in self._channels.values():
+            channel._unlink()
+
+    def _parse_channel_open_success(self, message: Any) -> None:
+        channel = self._channels.get(message.get_int())
+        message.rewind()
+        super()._parse_channel_open_success(message)
+        if channel is not None:
+            channel.answered.set()
+
+    def _parse_channel_open_failure(self, message: Any) -> None:
+        channel = self._channels.get(message.get_int())
+        code, reason = message.get_int(), message.get_string()
+        if channel is not None:
+            channel.refused = reason.decode("utf-8", "replace") or f"reason {code}"
+            self._channels.delete(channel.chanid)
+            channel.answered.set()
+
+
+class ExchangeMixin(_Late):  # type: ignore[misc]
+    """Over paramiko's curve25519 exchange: may start before the server's proposal is known."""
+
+    def start_kex(self) -> None:
+        if self.key is None:
+            super().start_kex()
+        else:
+            self.transport._expect_packet(_ECDH_REPLY)
+
+
+class AuthMixin(_Late):  # type: ignore[misc]
+    """Over :class:`paramiko.AuthHandler`: does not wait for the service to be accepted.
+
+    A server takes messages in order, so it sees what it would have seen a round trip later.
+    """
+
+    message: type[Any]
+
+    def _request_auth(self) -> None:
+        super()._request_auth()
+        accept = self.message()
+        accept.add_string("ssh-userauth")
+        accept.rewind()
+        super()._parse_service_accept(accept)
+
+    def _parse_service_accept(self, message: Any) -> None:
+        """Already answered."""
+
+
+class ChannelMixin(_Late):  # type: ignore[misc]
+    """Over :class:`paramiko.Channel`: an :class:`Inbox`, and the ways in which it can end."""
+
+    message: type[Any]
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.in_buffer = Inbox()
+        self.tail = Tail()
+        self.answered = threading.Event()
+        self.refused = ""
+        self.request_refused = False
+        self.remote_closed = False
+
+    def __del__(self) -> None:
+        """Nothing: paramiko would send from here, in whatever thread, under whatever lock."""
+
+    def acknowledge(self, n: int) -> None:
+        """Tell the server that ``n`` bytes were taken. Any thread."""
+        more = self._check_add_window(n)
+        if more:
+            message = self.message()
+            message.add_byte(b"\x5d")  # SSH_MSG_CHANNEL_WINDOW_ADJUST
+            message.add_int(self.remote_chanid)
+            message.add_int(more)
+            self.transport._send_user_message(message)
+
+    def request_exec(self, command: str) -> None:
+        """Ask for ``command`` without waiting for the answer. Any thread."""
+        message = self.message()
+        message.add_byte(b"\x62")  # SSH_MSG_CHANNEL_REQUEST
+        message.add_int(self.remote_chanid)
+        message.add_string("exec")
+        message.add_boolean(True)
+        message.add_string(command)
+        self.transport._send_user_message(message)
+
+    def _feed_extended(self, message: Any) -> None:
+        message.get_int()  # the kind; only 1, stderr, exists
+        data = message.get_binary()
+        self.tail.feed(data)
+        self.acknowledge(len(data))  # at once: stderr must never hold up stdout
+
+    def _set_closed(self) -> None:
+        super()._set_closed()
+        self.answered.set()
+
+    def _request_failed(self, message: Any) -> None:
+        self.request_refused = True
+        super()._request_failed(message)
+
+    def _handle_close(self, message: Any) -> None:
+        self.remote_closed = True
+        super()._handle_close(message)
+
+    def _handle_request(self, message: Any) -> None:
+        start = message.packet.tell()
+        if message.get_string() == b"exit-signal":
+            message.get_boolean()
+            name = message.get_string().decode("ascii", "replace")
+            number = getattr(signal, f"SIG{name}", None)
+            self.exit_status = 128 + (number if isinstance(number, int) else 0)
+            self.status_event.set()
+            return
+        message.packet.seek(start)
+        super()._handle_request(message)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """paramiko's classes with the mixins above, made by :func:`classes`."""
+
+    transport: type[Any]
+    channel: type[Any]
+    auth: type[Any]
+    exchange: type[Any]
+    message: type[Any]
+    packetizer: type[Any]
+    incompatible: type[Exception]
+    failure: type[Exception]
+    exchanges: dict[str, Any]
+
+
+@functools.cache
+def classes() -> Parts:
+    """The classes to speak SSH with. Loads paramiko: ~100 ms the first time in a process."""
+    import paramiko
+    from paramiko.auth_handler import AuthHandler
+    from paramiko.kex_curve25519 import KexCurve25519
+
+    logger = logging.getLogger(LOGGER)
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False  # nothing of it may reach the user's stderr
+    logger.setLevel(logging.CRITICAL)
+
+    base: Any = paramiko.Transport  # typed too narrowly for what follows
+    own = {"message": paramiko.Message}
+    parts = Parts(
+        transport=type("Session", (SessionMixin, base), {}),
+        channel=type("SessionChannel", (ChannelMixin, paramiko.Channel), own),
+        auth=type("SessionAuth", (AuthMixin, AuthHandler), own),
+        exchange=type("SessionExchange", (ExchangeMixin, KexCurve25519), {}),
+        message=paramiko.Message,
+        packetizer=packetizer_class(),
+        incompatible=paramiko.ssh_exception.IncompatiblePeer,
+        failure=paramiko.SSHException,
+        exchanges=base._kex_info,
+    )
+    session: Any = parts.transport
+    session.parts = parts
+    # paramiko's table holds functions of its own Channel
+    session._channel_handler_table = {
+        kind: getattr(parts.channel, function.__name__)
+        for kind, function in base._channel_handler_table.items()
+    }
+    return parts
+
+
+def _not_ssh(line: str) -> str:
+    return f"the server does not speak SSH: it said {line[:80]!r}"

@@ -1,0 +1,285 @@
+"""One authenticated SSH connection to an instance."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..clock import SYSTEM, Clock
+from ..errors import (
+    ConnectionLostError,
+    Error,
+    HostKeyError,
+    InstanceError,
+    ProtocolError,
+)
+from ..limits import CONNECT_TIMEOUT, SILENCE_LIMIT
+from .channel import ChannelStream, lost
+from .keys import Identity, public_blob
+from .session import PACKET, WINDOW, classes
+from .stream import Buffer
+
+IDLE_POLL = 5.0
+"""Socket timeout, the only reason for an idle connection's thread to wake: paramiko's 0.1 s costs
+25 times the CPU (perf.md 3.6)."""
+RUN_OUTPUT = 16 * 1024 * 1024
+"""Most output that :meth:`Connection.run` takes; it is for probes, not for data."""
+RUN_READ = 64 * 1024
+"""Bytes that :meth:`Connection.run` reads at once."""
+JOIN_GRACE = 2.0
+"""Seconds that a close waits for the connection's thread, which needs ~1 ms to end."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left. ``exit``: its status, 128 + n after signal n, -1 if it was not told;
+    ``out``: all of stdout; ``err``: the last 64 KiB of stderr."""
+
+    exit: int
+    out: bytes
+    err: str
+
+
+class Connection:
+    """An authenticated connection; any thread may use it. Made by :func:`connect`."""
+
+    def __init__(self, transport: Any, spare: Any = None) -> None:
+        self._transport = transport
+        self._spare = spare
+        self._lock = threading.Lock()
+
+    @property
+    def alive(self) -> bool:
+        """False once the connection has ended. A silent cut is not noticed here."""
+        return bool(self._transport.active)
+
+    def exec(self, command: str, stdin_first: Buffer = b"") -> ChannelStream:
+        """Run ``command`` by the user's shell; its stdin begins with ``stdin_first``.
+
+        One round trip for the first one of a connection, two for others: sshd opens the window for
+        stdin when it has started the command. Does not wait for ``stdin_first`` to be read, beyond
+        that window (2 MiB). A refusal shows in the stream. Raises as ``ByteStream.write``, and
+        InstanceError when the instance opens no more sessions.
+        """
+        channel = self._session()
+        stream = ChannelStream(channel, self.close)
+        with self._sending():
+            channel.request_exec(command)
+        stream.write(stdin_first)
+        return stream
+
+    def open_streamlocal(self, path: str) -> ChannelStream:
+        """Connect to the Unix socket ``path`` on the instance; not counted by sshd's MaxSessions.
+
+        Raises InstanceError when nothing listens there or sshd forbids it.
+        """
+        # PROTOCOL 2.4: the path, then two reserved fields
+        channel = self._open("direct-streamlocal@openssh.com", path, "", 0)
+        return ChannelStream(self._confirmed(channel), self.close)
+
+    def run(
+        self, command: str, input: Buffer = b"", timeout: float = 30.0, clock: Clock = SYSTEM
+    ) -> Result:
+        """Run ``command`` to its end with ``input`` as its whole stdin.
+
+        Raises InstanceError when it does not end within ``timeout`` seconds or prints more than
+        16 MiB, and ConnectionLostError when the connection breaks.
+        """
+        deadline = clock.mono() + timeout
+        stream = self.exec(command)
+        # beside the reading: a command may print before it has read all
+        feeder = threading.Thread(target=_feed, args=(stream, input), name="byoc-feed", daemon=True)
+        feeder.start()
+        out = bytearray()
+        try:
+            while data := stream.read(RUN_READ, max(0.0, deadline - clock.mono())):
+                out += data
+                if len(out) > RUN_OUTPUT:
+                    raise InstanceError(f"the command {command[:60]!r} printed more than 16 MiB")
+            status = stream.exit_status()
+            return Result(-1 if status is None else status, bytes(out), stream.stderr())
+        except TimeoutError:
+            raise InstanceError(
+                f"the command {command[:60]!r} did not end within {timeout:g} s"
+            ) from None
+        finally:
+            stream.close()
+            feeder.join(JOIN_GRACE)
+
+    def close(self) -> None:
+        """End the connection and all of its streams at once; idempotent."""
+        _end(self._transport)
+
+    def _session(self) -> Any:
+        """A confirmed session channel: at first the one that ``connect`` already asked for."""
+        with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            # a server may refuse what was asked for before it had finished authenticating
+            with contextlib.suppress(InstanceError):
+                return self._confirmed(spare)
+        return self._confirmed(self._open("session"))
+
+    def _open(self, kind: str, *fields: str | int) -> Any:
+        with self._sending():
+            channel = self._transport.open(kind, *fields)
+        if not self._transport.active:  # perhaps nobody saw the channel when all were ended
+            raise lost(self._transport)
+        return channel
+
+    def _confirmed(self, channel: Any) -> Any:
+        """Wait until the server has confirmed ``channel``."""
+        if not channel.answered.wait(CONNECT_TIMEOUT):
+            raise ConnectionLostError("the instance did not answer")
+        if channel.refused:
+            raise InstanceError(
+                f"the instance refused to open a channel: {channel.refused}",
+                hints=("look at MaxSessions and AllowStreamLocalForwarding in its sshd_config",),
+            )
+        if not self._transport.active:
+            raise lost(self._transport)
+        return channel
+
+    @contextlib.contextmanager
+    def _sending(self) -> Iterator[None]:
+        """Turn a send that fails into the reason why the connection broke."""
+        try:
+            yield
+        except (OSError, EOFError) as error:
+            raise lost(self._transport) from error
+
+
+def connect(
+    address: str,
+    port: int,
+    user: str,
+    identity: Identity,
+    host_key_line: str,
+    timeout: float = CONNECT_TIMEOUT,
+    *,
+    sock: socket.socket | None = None,
+    clock: Clock = SYSTEM,
+) -> Connection:
+    """Connect, check the host key against ``host_key_line``, and only then authenticate.
+
+    Three round trips, the TCP connect included. ``timeout``: seconds for all of it. ``sock``: a
+    connected stream socket to use instead of a new one; closed in any case.
+
+    Raises ConnectionLostError when nothing answers, or not in time, or the connection breaks (while
+    booting: try again); HostKeyError when another machine answers, which learns nothing about us;
+    ProtocolError when what answers does not speak SSH; InstanceError when the instance does not
+    accept the key.
+    """
+    try:
+        pinned = public_blob(host_key_line)
+    except ValueError as error:
+        raise HostKeyError(f"the pinned host key is unusable: {error}") from error
+    key = identity.key()  # loads paramiko: before the server's patience begins to count
+    attempt = _Attempt(f"{address}:{port}", pinned, clock, clock.mono() + timeout)
+    transport = attempt.handshake(sock or attempt.dial(address, port), early=True)
+    if transport is None and sock is None:
+        transport = attempt.handshake(attempt.dial(address, port), early=False)
+    if transport is None:
+        raise ProtocolError(f"{attempt.target} offers no key exchange that byoc accepts")
+    return Connection(transport, attempt.authenticate(transport, user, key))
+
+
+class _Attempt:
+    """The steps of one :func:`connect`, all before ``deadline`` (of ``clock.mono``)."""
+
+    def __init__(self, target: str, pinned: bytes, clock: Clock, deadline: float) -> None:
+        self.target = target
+        self._pinned = pinned
+        self._clock = clock
+        self._deadline = deadline
+
+    def dial(self, address: str, port: int) -> socket.socket:
+        """A TCP connection."""
+        try:
+            sock = socket.create_connection((address, port), timeout=max(0.001, self._left()))
+        except OSError as error:
+            raise ConnectionLostError(f"cannot connect to {self.target}: {error}") from error
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: a send into a dead network ends
+            milliseconds = int(SILENCE_LIMIT * 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        return sock
+
+    def handshake(self, sock: socket.socket, early: bool) -> Any:
+        """A transport whose server has proved the pinned key, or None: no common key exchange."""
+        parts = classes()
+        transport = parts.transport(
+            sock,
+            default_window_size=WINDOW,
+            default_max_packet_size=PACKET,
+            packetizer_class=parts.packetizer,
+        )
+        sock.settimeout(IDLE_POLL)
+        transport.prepare(self._pinned, early)
+        done = threading.Event()
+        transport.start_client(event=done)
+        try:
+            self._await(done, transport, "the SSH handshake")
+        except Error:
+            _end(transport)
+            if transport.refused_exchange:
+                return None
+            raise
+        return transport
+
+    def authenticate(self, transport: Any, user: str, key: Any) -> Any:
+        """Prove who we are. Returns the session channel that was asked for meanwhile, if any."""
+        parts = classes()
+        done = threading.Event()
+        handler = transport.auth_handler = parts.auth(transport)
+        try:
+            handler.auth_publickey(user, key, done)
+            # OpenSSH takes messages strictly in order, so the channel may be asked for at once
+            spare = transport.open("session") if "OpenSSH" in transport.remote_version else None
+            self._await(done, transport, "the SSH authentication")
+        except (OSError, EOFError) as error:
+            _end(transport)
+            raise lost(transport) from error
+        except Error:
+            _end(transport)
+            raise
+        if handler.is_authenticated():
+            return spare
+        _end(transport)
+        raise InstanceError(
+            f"{self.target} does not accept this client's key for the user {user!r}",
+            hints=(
+                "the instance was made by another installation, or its user is not this one",
+                "end it with `byoc down` and run again",
+            ),
+        )
+
+    def _await(self, done: threading.Event, transport: Any, what: str) -> None:
+        if not done.wait(self._left()):
+            raise ConnectionLostError(f"{self.target} did not finish {what} in time")
+        if not transport.active:
+            raise lost(transport)
+
+    def _left(self) -> float:
+        return max(0.0, self._deadline - self._clock.mono())
+
+
+def _feed(stream: ChannelStream, data: Buffer) -> None:
+    # a command that ends without reading all of its input is not an error; a cut shows in read
+    with contextlib.suppress(InstanceError):
+        stream.write(data)
+        stream.write_eof()
+
+
+def _end(transport: Any) -> None:
+    """End a connection at once and wait until its thread has gone."""
+    # wakes whoever is inside recv or send, which closing the descriptor would not
+    with contextlib.suppress(OSError):
+        transport.sock.shutdown(socket.SHUT_RDWR)
+    if threading.current_thread() is not transport:
+        transport.join(JOIN_GRACE)  # it wakes all who wait for something on its way out
+    transport.close()

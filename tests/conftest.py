@@ -1,0 +1,80 @@
+"""Fixtures that every room's tests share, and the guards around all of them."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers import gone, until
+
+SHORT_TEMP = "/tmp" if Path("/tmp").is_dir() else None
+"""A Unix socket's path is limited to about 100 characters, which pytest's own folders exceed."""
+
+
+def _loopback_only(event: str, args: tuple[Any, ...]) -> None:
+    """Refuse every connection of the test process that would leave this host."""
+    if event != "socket.connect" or not isinstance(args[1], tuple):
+        return
+    host = str(args[1][0])
+    try:
+        inside = ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        inside = host in ("localhost", "")
+    if not inside:
+        raise PermissionError(f"a test tried to connect to {host}: tests stay on loopback")
+
+
+sys.addaudithook(_loopback_only)
+
+
+def new_home() -> Path:
+    """A fresh private folder with a short path, for ``BYOC_HOME``."""
+    return Path(tempfile.mkdtemp(prefix="byoc-", dir=SHORT_TEMP)).resolve()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_of_the_user() -> Iterator[None]:
+    """No test reads the user's own settings or writes to the user's own data folder."""
+    saved = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("BYOC_")}
+    home = new_home()
+    os.environ["BYOC_HOME"] = str(home)
+    yield
+    del os.environ["BYOC_HOME"]
+    os.environ.update(saved)
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def byoc_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A ``BYOC_HOME`` of the test's own.
+
+    Afterwards every instance of that home is ended through its provider, and no process that
+    mentions the home may be left.
+    """
+    home = new_home()
+    monkeypatch.setenv("BYOC_HOME", str(home))
+    yield home
+    end_instances(home)
+    gone(str(home))
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def end_instances(home: Path) -> None:
+    """End every instance of the local provider under ``home``, and wait until they are gone."""
+    if not (home / "local").exists():
+        return
+    # Imported here so that tests of other rooms do not depend on the provider's.
+    from byoc import clock, providers
+
+    local = providers.get("local", home=home, clock=clock.SYSTEM, environ=dict(os.environ))
+    for instance in local.list({}):
+        local.terminate(instance.id)
+    until(lambda: not local.list({}), 10, f"the instances of {home} to be gone")

@@ -1,0 +1,71 @@
+"""The pages say what is so: links lead somewhere, commands and options exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from byoc.cli.table import COMMANDS
+from tests.helpers import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+OUTSIDE = ("http://", "https://", "mailto:")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as code hosts make them."""
+    text = FENCE.sub("", page.read_text())
+    titles = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every link within the project names a file, and a heading, that exists."""
+    for target in LINK.findall(FENCE.sub("", page.read_text())):
+        if target.startswith(OUTSIDE):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name}: {target} leads nowhere"
+        if anchor:
+            assert anchor in anchors(file), f"{page.name}: {target} has no such heading"
+
+
+def shell_lines(page: Path) -> list[str]:
+    """The commands in a page's shell blocks."""
+    blocks = [text for kind, text in FENCE.findall(page.read_text()) if kind in ("sh", "console")]
+    return [line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_on_the_pages_exist(page: Path) -> None:
+    """A script that a page tells the reader to run is there, and so is a command of byoc."""
+    for line in shell_lines(page):
+        words = line.split()
+        if words[:1] and words[0].startswith("./"):
+            assert (ROOT / words[0]).is_file(), f"{page.name}: {line}"
+        files = [word for word in words if word.startswith(("examples/", "benchmarks/"))]
+        assert all((ROOT / word.partition("::")[0]).exists() for word in files), line
+        if words[:1] == ["byoc"] and len(words) > 1 and not words[1].startswith(("-", "[")):
+            assert words[1] in COMMANDS, f"{page.name}: {line}"
+
+
+def test_every_command_is_on_its_page() -> None:
+    """docs/cli.md describes each command of the table."""
+    text = (ROOT / "docs/cli.md").read_text()
+    missing = [name for name in COMMANDS if f"byoc {name}" not in text]
+    assert not missing
+
+
+def test_the_readme_begins_with_two_commands_that_need_nothing_else() -> None:
+    """A newcomer copies one command to run, one to test; both scripts set up by themselves."""
+    lines = shell_lines(ROOT / "README.md")
+    assert "./scripts/run examples/hello.py" in lines
+    assert "./scripts/test" in lines
+    for name in ("run", "test"):
+        assert '. "$root/scripts/setup"' in (ROOT / "scripts" / name).read_text()

@@ -1,0 +1,1 @@
+"""Tests of byoc.transport, against a real sshd wherever one can be had."""
