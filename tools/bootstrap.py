@@ -155,7 +155,7 @@ def bundled_pip() -> Path | None:
 
 def fetch_pip(target: Path, entry: str) -> Path:
     """Download the wheel of the pip that ``entry`` of the lock pins; its hash must be there."""
-    version = entry.split()[0].partition("==")[2]
+    version = entry.split(maxsplit=1)[0].partition("==")[2]
     wheel = target / f"pip-{version}-py3-none-any.whl"
     if not wheel.is_file():
         index = next(filter(None, map(os.environ.get, INDEX_SETTINGS)), DEFAULT_INDEX)

@@ -70,8 +70,9 @@ def install(packages: list[str]) -> bool:
             [*quiet, "update"],
             [*quiet, "install", "--yes", "--no-install-recommends", *packages],
         ):
-            done = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=False)
+            done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
             if done.returncode != 0:
+                print(done.stderr.strip(), flush=True)
                 return False
     for service in (s for package in packages for s in SERVICES.get(package, ())):
         if shutil.which("systemctl"):

@@ -36,9 +36,12 @@ _PLACES = {
     "is_local": "byoc.sdk.context:is_local",
 }
 _LATER = frozenset(
-    "CloudBucketMount Cls Cluster Cron Dict NetworkFileSystem Period Proxy Queue Sandbox Volume "
-    "asgi_app batched clustered concurrent current_function_call_id current_input_id enter exit "
-    "fastapi_endpoint forward method parameter web_endpoint web_server wsgi_app".split()
+    [
+        *("CloudBucketMount", "Cls", "Cluster", "Cron", "Dict", "NetworkFileSystem", "Period"),
+        *("Proxy", "Queue", "Sandbox", "Volume", "asgi_app", "batched", "clustered", "concurrent"),
+        *("current_function_call_id", "current_input_id", "enter", "exit", "fastapi_endpoint"),
+        *("forward", "method", "parameter", "web_endpoint", "web_server", "wsgi_app"),
+    ]
 )
 """Names that Modal has and that later versions bring."""
 

@@ -27,7 +27,7 @@ BOOT_POLL_MAX = 2.0
 HELLO_TIMEOUT = 30.0
 """From the exec of the bootstrap to the agent's hello; a cold disk may need seconds for Python."""
 RECONNECT_PAUSE = 0.2
-"""First pause before a lost connection is tried again; doubles up to :data:`RECONNECT_PAUSE_MAX`."""
+"""First pause before a lost connection is made anew; doubles to :data:`RECONNECT_PAUSE_MAX`."""
 RECONNECT_PAUSE_MAX = 5.0
 KEEPALIVE_EVERY = 5.0
 """Link-level ping when nothing else was sent; finds a silent cut."""
@@ -59,7 +59,7 @@ PREFETCH_TARGET = 0.03
 PREFETCH_MAX = 256
 """Most inputs queued at one container."""
 MAP_WINDOW = 1000
-"""Unfinished inputs a map keeps in flight before it pulls the next from its iterator (Modal: 1000)."""
+"""Unfinished inputs a map has in flight before it pulls the next from its iterator (as Modal)."""
 FLUSH_AFTER = 0.002
 """A finished result waits at most this long for others to share its message."""
 

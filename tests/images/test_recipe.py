@@ -208,7 +208,7 @@ def test_methods_on_the_class_get_a_hint() -> None:
     calls: list[Callable[[], Any]] = [
         lambda: Image.pip_install("x"),  # type: ignore[arg-type]
         lambda: Image.env({"A": "1"}),  # type: ignore[call-arg, arg-type]
-        lambda: Image.imports(),  # type: ignore[call-arg]
+        Image.imports,  # type: ignore[list-item]
     ]
     for call in calls:
         with pytest.raises(InvalidError) as caught:

@@ -27,7 +27,7 @@ LogLevel ERROR
 Subsystem sftp internal-sftp
 # Debian's bash reads ~/.bashrc for a remote command unless it is a nested shell: the tests and the
 # benchmarks are not about what the user has in there.
-SetEnv SHLVL=3
+SetEnv SHLVL=3 {environment}
 """
 USER = getpass.getuser()
 
@@ -45,10 +45,19 @@ def free_port(address: str = "127.0.0.1") -> int:
 
 
 class Sshd:
-    """One sshd process. ``extra``: more lines of its configuration."""
+    """One sshd process.
+
+    ``extra``: more lines of its configuration; ``environment``: ``NAME=value`` for its commands.
+    """
 
     def __init__(
-        self, folder: Path, host_key: HostKey, authorized: str, port: int = 0, extra: str = ""
+        self,
+        folder: Path,
+        host_key: HostKey,
+        authorized: str,
+        port: int = 0,
+        extra: str = "",
+        environment: str = "",
     ) -> None:
         path = program()
         assert path is not None
@@ -56,7 +65,9 @@ class Sshd:
         self.host_key = host_key
         self.address = "127.0.0.1"
         self.port = port or free_port(self.address)
-        config = CONFIG.format(address=self.address, port=self.port, folder=folder) + extra
+        config = extra + CONFIG.format(
+            address=self.address, port=self.port, folder=folder, environment=environment
+        )
         files = (
             ("config", config),
             ("host_key", host_key.private),

@@ -1,0 +1,1 @@
+"""The ``byoc`` command. Nothing is imported here: each command loads what it needs."""

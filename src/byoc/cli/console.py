@@ -42,6 +42,7 @@ class Console:
         self.on_reader_gone: Callable[[], None] = lambda: None
         self._lock = threading.RLock()
         self._live: LiveLine | None = None
+        self._result = _divert_stdout() if as_json else 1
         terminal = _is_terminal(sys.stderr)
         self.live = terminal and not quiet and not environ.get("CI") and _moves(environ)
         self._colour = _wants_colour(environ, terminal)
@@ -52,11 +53,17 @@ class Console:
         self.write(1, (text + "\n").encode(errors="surrogateescape"))
 
     def json_object(self, command: str, exit_code: int, fields: Mapping[str, Any]) -> None:
-        """The one object of ``--json``. ``fields`` may hold records (data classes, named tuples)."""
+        """The one object of ``--json``. ``fields`` may hold data classes and tuples."""
         head = {"schema_version": SCHEMA_VERSION, "command": command, "ok": exit_code == 0}
         whole = head | {"exit_code": exit_code} | {k: plain(v) for k, v in fields.items()}
         # A lone surrogate (a file name that is not UTF-8) is escaped, so that the object is UTF-8.
-        self.write(1, json.dumps(whole, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
+        text = json.dumps(whole, ensure_ascii=False) + "\n"
+        rest = memoryview(text.encode(errors="backslashreplace"))
+        try:
+            while rest:
+                rest = rest[os.write(self._result, rest) :]
+        except BrokenPipeError:
+            self.reader_gone = True
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Left-aligned columns, two blanks apart; the same on a terminal and in a pipe."""
@@ -66,23 +73,19 @@ class Console:
             cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
             self.data("  ".join(cells).rstrip())
 
-    def program(self, fd: int, data: bytes) -> None:
-        """Bytes that the user's program wrote to its stdout (1) or stderr (2), unchanged."""
-        self.write(2 if self.as_json else fd, data)
-
     # --- words ------------------------------------------------------------------------------
     def say(self, text: str) -> None:
         """One line about what byoc does, on stderr."""
         if not self.quiet:
-            self.write(2, f"{self.paint(_DIM, 'byoc:')} {text}\n".encode())
+            self.plain(f"{self.paint(_DIM, 'byoc:')} {text}")
 
     def error(self, text: str) -> None:
         """``error: text`` on stderr, also when quiet."""
-        self.write(2, f"{self.paint(_RED, 'error:')} {text}\n".encode())
+        self.plain(f"{self.paint(_RED, 'error:')} {text}")
 
     def hint(self, text: str) -> None:
         """``hint: text`` on stderr, also when quiet."""
-        self.write(2, f"{self.paint(_CYAN, 'hint:')} {text}\n".encode())
+        self.plain(f"{self.paint(_CYAN, 'hint:')} {text}")
 
     def plain(self, text: str) -> None:
         """A line on stderr as it is (a cause, a traceback), also when quiet."""
@@ -111,13 +114,17 @@ class Console:
                 self._live.at_line_start = data.endswith(b"\n")
 
     def finish(self) -> None:
-        """Flush what is left; a reader that has gone away is no error."""
+        """Flush what is left, give stdout back; a reader that has gone away is no error."""
         for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
             try:
                 if stream is not None:
                     stream.flush()
             except BrokenPipeError:
                 self._lose(fd, stream)
+        if self._result != 1:
+            os.dup2(self._result, 1)
+            os.close(self._result)
+            self._result = 1
 
     def _lose(self, fd: int, stream: TextIO) -> None:
         # The reader left (`byoc ... | head`). Point the descriptor at nothing, so that neither
@@ -219,6 +226,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
     return str(value)
+
+
+def _divert_stdout() -> int:
+    """Send stdout to stderr from now on, for whatever the program prints; the real stdout."""
+    _flush_users(1)
+    real = os.dup(1)
+    os.dup2(2, 1)
+    return real
 
 
 def _flush_users(fd: int) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .. import settings
 from ..errors import InvalidError, SettingsError
@@ -35,3 +38,27 @@ def logs_folder() -> Path:
         return merged().home / LOGS
     except (SettingsError, InvalidError):
         return Path(tempfile.gettempdir()) / "byoc-logs"
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A private folder that is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="byoc-") as folder:
+        yield Path(folder)
+
+
+def program_input() -> BinaryIO | None:
+    """Our standard input for a remote program to read; None when there is none to pass on.
+
+    A shell's background job must not read the terminal: the system would stop it for that.
+    """
+    stdin = sys.stdin
+    if stdin is None or stdin.closed:
+        return None
+    try:
+        handle = stdin.fileno()
+        if os.isatty(handle) and os.tcgetpgrp(handle) != os.getpgrp():
+            return None
+    except (OSError, ValueError):
+        return None
+    return stdin.buffer

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import _lazy
-from ..clock import SYSTEM
+from ..clock import IDS, SYSTEM
 from ..engine.options import RunOptions
+from ..resources import Resources
 from ..settings import Settings
 from . import failure, records
 from .console import Console
@@ -18,21 +20,25 @@ from .options import Common
 from .view import View
 
 if TYPE_CHECKING:
-    from ..engine.session import Session
+    from ..engine.base import Base
+
+_PROGRAM = "byoc.engine.command:Commands"
+_SESSIONS = {"run": "byoc.engine.session:Session", "exec": _PROGRAM, "script": _PROGRAM}
+"""Kind of a job -> the session that it runs in."""
 
 
 @dataclass(frozen=True)
 class Job:
     """What to run. ``kind``: ``run`` | ``exec`` | ``script``. ``work`` runs it in an open session
-    and returns the exit code and, when there is one, the value for ``--json``. ``functions``: what
-    ``--dry-run`` shows a ladder for; empty means one for the shared options alone."""
+    and returns the exit code and, when there is one, the value for ``--json``. ``asks``: the name
+    and the resources of each function that it may call."""
 
     command: str
     kind: str
     name: str
     typed: tuple[str, ...]
-    work: Callable[[Session], tuple[int, Any]]
-    functions: Sequence[Any] = field(default=())
+    work: Callable[[Any], tuple[int, Any]]
+    asks: Sequence[tuple[str, Resources]]
 
 
 def drive(console: Console, settings: Settings, common: Common, job: Job, background: str) -> int:
@@ -45,8 +51,8 @@ def drive(console: Console, settings: Settings, common: Common, job: Job, backgr
     try:
         with Interrupts() as interrupts:
             console.on_reader_gone = interrupts.leave
-            return _run(console, settings, _options(settings, common, job, driver), job, driver,
-                        interrupts)
+            options = _options(settings, common, job, driver)
+            return _run(console, settings, options, job, driver, interrupts)
     finally:
         driver.close()
 
@@ -70,8 +76,8 @@ def _run(
     interrupts: Interrupts,
 ) -> int:
     view = View(console, SYSTEM, driver.keep)
-    session: Session = _lazy.load("byoc.engine.session:Session")(
-        settings, options, view, run_id=driver.run_id, kind=job.kind
+    session: Base = _lazy.load(_SESSIONS[job.kind])(
+        settings, options, view, run_id=driver.run_id, kind=job.kind, clock=SYSTEM, ids=IDS
     )
     raised: BaseException | None = None
     ended: BaseException | None = None
@@ -141,4 +147,26 @@ def _places(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _show_plan(console: Console, settings: Settings, common: Common, job: Job) -> int:
-    raise AssertionError
+    """``--dry-run``: what each function asks for and the ladder it would climb."""
+    view = View(console, SYSTEM)
+    options = common.run_options(keep=settings.keep, name=job.name, command=job.typed)
+    session: Base = _lazy.load(_SESSIONS[job.kind])(
+        settings, options, view, run_id=None, kind=job.kind, clock=SYSTEM, ids=IDS
+    )
+    found = []
+    with _lazy.load("byoc.fleet.core:open_fleet")(settings, view, os.environ) as fleet:
+        for name, asked in job.asks:
+            resources = session.merged(asked)
+            ladder = fleet.plan(resources)
+            found.append({"name": name, "resources": resources.describe(), "ladder": ladder})
+    if console.as_json:
+        console.json_object(job.command, 0, {"dry_run": True, "functions": found})
+        return 0
+    for one in found:
+        console.data(f"{one['name']}: {one['resources']}")
+        for number, rung in enumerate(one["ladder"].rungs, 1):
+            price = "no price known" if rung.offer.price is None else f"${rung.offer.price:.2f}/h"
+            console.data(f"  {number}. {rung.offer.key()}  {price}  {rung.reason}")
+        for rung in one["ladder"].refused:
+            console.data(f"  not {rung.offer.key()}: {rung.reason}")
+    return 0

@@ -55,9 +55,7 @@ def build(function: Callable[..., Any], signature: inspect.Signature) -> Any:
     collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     collect.__annotations__ = {}
     # Without rich: its markup would eat the square brackets of the user's docstring.
-    app = typer.Typer(
-        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
-    )
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     passing = {"allow_extra_args": takes_rest, "ignore_unknown_options": takes_rest}
     text = inspect.cleandoc(function.__doc__ or "")
     app.command(function.__name__, help=text, context_settings=passing)(collect)
@@ -115,9 +113,7 @@ def _kind(name: str, annotation: Any) -> Any:
         members = [one for one in typing.get_args(annotation) if one is not type(None)]
         if len(members) == 1 and len(typing.get_args(annotation)) == 2:
             return _kind(name, members[0])
-    elif annotation in _PLAIN:
-        return annotation
-    elif origin is typing.Literal and _is_uniform(typing.get_args(annotation)):
+    elif annotation in _PLAIN or (origin is typing.Literal and _is_uniform(annotation)):
         return annotation
     shown = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     raise InvalidError(
@@ -126,8 +122,9 @@ def _kind(name: str, annotation: Any) -> Any:
     )
 
 
-def _is_uniform(values: tuple[Any, ...]) -> bool:
-    return {type(value) for value in values} in ({str}, {int})
+def _is_uniform(literal: Any) -> bool:
+    """All texts, or all whole numbers."""
+    return {type(value) for value in typing.get_args(literal)} in ({str}, {int})
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

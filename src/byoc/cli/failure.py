@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,10 +40,12 @@ CODES: tuple[tuple[type[errors.Error], int], ...] = (
 _NAMES = {INTERNAL: "internal", INTERRUPTED: "interrupted", READER_GONE: "interrupted"}
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
-_DECLARING = ("cli", "sdk")
-"""Rooms that raise builtin exceptions on purpose, for the user's misuse of the API. Any other room
-raises only classes of :mod:`byoc.errors`; a builtin one from there is a bug of ours."""
-_AGENT_FILES = ("/byoc/runtime_agent/", "/byoc-agent", "/.byoc/", "<byoc")
+_AGENT = re.compile(r"<[^>]*>:byoc/")
+"""A remote frame of the agent: the bundle's files have such relative names."""
+_DELIBERATE = ("cli/", "sdk/", "engine/calls.py", "engine/results.py")
+"""Where byoc raises builtin exceptions on purpose: for the user's misuse of the API, and remote
+exceptions as themselves. Any other room raises only classes of :mod:`byoc.errors`; a builtin one
+from there is a bug of ours."""
 _LOCATED = (errors.UsageError, errors.ExecutionError)
 """Errors that a line of the user's program is to blame for."""
 _HEADER = "Traceback (most recent call last):\n"
@@ -52,6 +55,8 @@ _SHORT = 6
 
 def exit_code(error: BaseException) -> int:
     """The exit code that stands for an error of byoc's own."""
+    if isinstance(error, errors.ContainerError) and error.reason == "start":
+        return error.exit_code or PROGRAM  # a command that is not there: 127, as shells have it
     return next((code for kind, code in CODES if isinstance(error, kind)), INTERNAL)
 
 
@@ -98,7 +103,8 @@ def as_dict(error: BaseException, code: int) -> dict[str, Any]:
     if isinstance(error, errors.Error):
         return error.as_dict()
     return {
-        "code": _NAMES.get(code, "program"),
+        "code": _NAMES.get(code, "user"),
+        "type": type(error).__name__,
         "message": summary(error),
         "retryable": False,
         "done": "",
@@ -113,7 +119,7 @@ def summary(error: BaseException) -> str:
 
 
 def report(error: errors.Error, console: Console) -> int:
-    """Print an error of byoc's own: message, causes, what was done, hints. Returns its exit code."""
+    """Print an error of byoc's own: message, causes, what was done, hints. Its exit code."""
     console.error(error.message or type(error).__name__)
     where = user_location(error) if isinstance(error, _LOCATED) else ""
     if where:
@@ -172,10 +178,10 @@ def is_bug(error: BaseException) -> bool:
     if isinstance(error, errors.Error) or not frames:
         return False
     last = frames[-1].filename
-    if not last.startswith(_PACKAGE + os.sep):
+    if not _is_ours(last):
         return False
-    room = last[len(_PACKAGE) + 1 :].split(os.sep)[0]
-    return room not in _DECLARING
+    room = last[len(_PACKAGE) + 1 :].replace(os.sep, "/")
+    return not room.startswith(_DELIBERATE)
 
 
 def user_lines(error: BaseException) -> list[str]:
@@ -201,9 +207,7 @@ def _is_frame(following: list[str]) -> bool:
 
 
 def _is_ours(filename: str) -> bool:
-    if filename.startswith(_PACKAGE + os.sep) or filename.startswith("<frozen importlib"):
-        return True
-    return any(mark in filename for mark in _AGENT_FILES)
+    return filename.startswith((_PACKAGE + os.sep, "<frozen ")) or bool(_AGENT.match(filename))
 
 
 def _parts(

@@ -29,7 +29,7 @@ class Interrupts:
         self._silent = False
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> Interrupts:  # noqa: PYI034 - Self needs 3.11
         for number in SIGNALS:
             # A signal that the caller ignores (nohup) stays ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -37,7 +37,10 @@ class Interrupts:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)

@@ -38,7 +38,7 @@ def main(args: list[str] | None = None) -> int:
     """Run ``byoc`` with ``args`` (default: the process's) and return its exit code."""
     args = sys.argv[1:] if args is None else args
     try:
-        code = build().main(args, prog_name="byoc", standalone_mode=False)
+        code = build().main(args, prog_name="byoc", standalone_mode=False, obj=list(args))
     except usage.WRONG as error:
         code = usage.report(error, args)
     except typer.Abort:

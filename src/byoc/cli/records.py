@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,7 +42,7 @@ def moment(seconds: float) -> str:
     """A time of day for people, with its date; nothing when it is not known."""
     if not seconds:
         return ""
-    when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).astimezone()
+    when = dt.datetime.fromtimestamp(seconds, dt.timezone.utc).astimezone()
     return when.strftime("%Y-%m-%d %H:%M:%S")
 
 

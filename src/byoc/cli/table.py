@@ -9,7 +9,7 @@ from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("byoc.cli.commands.run:run", "Run a Python file, or a function in it, on an instance"),
-    "exec": ("byoc.cli.commands.exec:exec_", "Run a command on an instance, in a copy of this folder"),
+    "exec": ("byoc.cli.commands.exec:exec_", "Run a command on an instance, in a copy of here"),
     "ps": ("byoc.cli.commands.ps:ps", "List instances and what they run"),
     "logs": ("byoc.cli.commands.logs:logs", "Print what a run has printed"),
     "down": ("byoc.cli.commands.down:down", "End instances, or cancel runs"),

@@ -65,7 +65,7 @@ class View:
 
     def log(self, fd: int, data: bytes, container: str = "") -> None:
         """See :class:`~byoc.engine.events.Reporter`."""
-        self._console.program(fd, data)
+        self._console.write(fd, data)
         self._keep_log(data)
 
     def build_log(self, data: bytes) -> None:

@@ -1,0 +1,1 @@
+"""Calls: queues, dispatch, ordering, retries, timeouts, and the sessions that hold them."""

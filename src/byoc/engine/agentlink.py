@@ -260,8 +260,9 @@ class AgentLink:
             while b"\n" not in data:
                 part = stream.read(65536)
                 if not part:
+                    said = stream.stderr().strip() or "no output"
                     raise AgentError(
-                        "the runtime agent did not start: " + (stream.stderr().strip() or "no output"),
+                        f"the runtime agent did not start: {said}",
                         hints=(f"the instance needs {self._python} 3.8 or newer",),
                     )
                 data += part

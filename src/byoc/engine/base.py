@@ -6,8 +6,9 @@ import contextlib
 import os
 import threading
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock, Ids
 from ..errors import CancelledError, Error, InstanceError, ProviderError
@@ -21,6 +22,9 @@ from . import threads
 from .events import Reporter
 from .live import LiveInstance
 from .options import RunOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 FLUSH_WAIT = 10.0
 """Seconds for the last remote output to arrive; the terminal may be slow."""
@@ -92,7 +96,7 @@ class Base:
 
     # --- life -----------------------------------------------------------------------------
 
-    def __enter__(self) -> Base:
+    def __enter__(self) -> Self:
         """Open the journal and note the run; nothing is rented."""
         opened = open_fleet(self.settings, self._reporter, os.environ, self.clock)
         self._fleet = self._stack.enter_context(opened)
@@ -148,7 +152,7 @@ class Base:
             hosts = list(self._hosts)
         if self._run_begun is not None:
             self._stage("run", "done", "", self._run_begun)
-        releases = [threads.Task("byoc-release", lambda h=host: self._release(h)) for host in hosts]
+        releases = [threads.Task("byoc-release", partial(self._release, host)) for host in hosts]
         for release in releases:
             release.result()
 
@@ -163,14 +167,16 @@ class Base:
         except (InstanceError, ProviderError) as problem:
             self._reporter.notice(f"instance {instance.id}: {problem.message}")
             left = "unknown"
-        self._kept.append({
-            "provider": instance.provider,
-            "id": instance.id,
-            "offer": instance.offer.key(),
-            "warm": host.held.warm,
-            "left": left,
-            "kept_until": self.clock.wall() + idle if left == "kept" else None,
-        })
+        self._kept.append(
+            {
+                "provider": instance.provider,
+                "id": instance.id,
+                "offer": instance.offer.key(),
+                "warm": host.held.warm,
+                "left": left,
+                "kept_until": self.clock.wall() + idle if left == "kept" else None,
+            }
+        )
 
     def _note_end(self, error: BaseException | None) -> None:
         status = "ok"
@@ -215,21 +221,16 @@ class Base:
     def merged(self, asked: Resources) -> Resources:
         """What a function asks for, with the run's options on top."""
         options = self.options
-        changes: dict[str, Any] = {}
-        for name, value in (
-            ("gpus", options.gpu),
-            ("cpu", options.cpu),
-            ("memory", options.memory),
-            ("disk", options.disk),
-            ("market", options.market),
-        ):
-            if value is not None:
-                changes[name] = value
-        if options.clouds:
-            changes["clouds"] = options.clouds
-        if options.regions:
-            changes["regions"] = options.regions
-        return replace(asked, **changes)
+        given: dict[str, Any] = {
+            "gpus": options.gpu,
+            "cpu": options.cpu,
+            "memory": options.memory,
+            "disk": options.disk,
+            "market": options.market,
+            "clouds": options.clouds or None,
+            "regions": options.regions or None,
+        }
+        return replace(asked, **{key: value for key, value in given.items() if value is not None})
 
     def plan_of(self, resources: Resources) -> list[dict[str, Any]]:
         """The ladder for a request, for ``--dry-run``: offer, price and reason of each rung."""
@@ -286,4 +287,3 @@ class Base:
                 return
             self._run_begun = now
         self._reporter.stage(name, status, detail, now - begun if begun is not None else 0.0)
-

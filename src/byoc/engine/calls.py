@@ -19,12 +19,15 @@ GATHER = 0.002
 """Seconds for which a map gathers inputs from a slow iterator before it sends what it has."""
 
 
-def dump_arguments(spec: FunctionSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Buffer]:
+def dump_arguments(
+    spec: FunctionSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> list[Buffer]:
     """The arguments of one call as buffers. Raises SerializationError."""
     try:
-        return payload.dumps((args, dict(kwargs)), by_value=spec.source.file is None)
-    except Exception as reason:  # pickling runs the user's code, which may raise anything
-        raise unpicklable(f"an argument of {spec.name}", args, reason) from reason
+        return payload.try_dumps((args, dict(kwargs)), by_value=spec.source.file is None)
+    except payload.PickleFailure as failure:
+        what = f"an argument of {spec.name}"
+        raise unpicklable(what, args, failure.reason) from failure.reason
 
 
 class PendingCall:
@@ -194,4 +197,3 @@ class MapRun:
 
     def _landed(self, item: Input, outcome: Outcome) -> None:
         self._arrived.put((item, outcome))
-

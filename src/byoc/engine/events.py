@@ -16,7 +16,7 @@ class Reporter(Protocol):
     remote ``print``)."""
 
     def stage(self, name: str, status: str, detail: str = "", seconds: float = 0.0) -> None:
-        """``name``: one of :data:`STAGES`. ``status``: ``start`` | ``done`` | ``failed`` | ``note``."""
+        """``name``: one of :data:`STAGES`. ``status``: ``start`` | ``done`` | ``failed``."""
 
     def log(self, fd: int, data: bytes, container: str = "") -> None:
         """Bytes that remote code wrote: ``fd`` 1 for stdout, 2 for stderr."""
@@ -51,7 +51,8 @@ class Plain:
     def stage(self, name: str, status: str, detail: str = "", seconds: float = 0.0) -> None:
         """One line per stage that ended."""
         if status in ("done", "failed"):
-            print(f"byoc: {name} {status} in {seconds:.2f} s {detail}".rstrip(), file=sys.stderr)
+            line = f"byoc: {name} {status} in {seconds:.2f} s {detail}".rstrip()
+            sys.stderr.write(f"{line}\n")
 
     def log(self, fd: int, data: bytes, container: str = "") -> None:
         """Remote bytes, unchanged where the stream takes bytes."""
@@ -70,4 +71,4 @@ class Plain:
 
     def notice(self, message: str) -> None:
         """One line."""
-        print(f"byoc: {message}", file=sys.stderr)
+        sys.stderr.write(f"byoc: {message}\n")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..runtime_agent.payload import FAILURE, ITEM, ITEMS_END, VALUE, Buffer
 
-__all__ = ["FAILURE", "ITEM", "ITEMS_END", "VALUE", "Input", "Outcome"]
+__all__ = ["FAILURE", "ITEM", "ITEMS_END", "VALUE", "Buffer", "Input", "Outcome"]
 
 
 @dataclass(frozen=True)

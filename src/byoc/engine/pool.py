@@ -69,9 +69,8 @@ class Pool:
         if need:
             need += self.spec.buffer_containers
         most = self.most(cores)
-        if self.took is not None and self.took < SLOW:
-            most = min(most, max(1, int(cores)))
-        elif self.took is None and not self.slots:
+        quick = self.took < SLOW if self.took is not None else not self.slots
+        if quick:
             most = min(most, max(1, int(cores)))
         return max(min(need, most), min(self.spec.min_containers, most))
 
@@ -214,13 +213,14 @@ class Pool:
             if starting:
                 limit = self.spec.startup_timeout
                 return FunctionTimeoutError(f"{name}'s container was not ready within {limit:g} s")
-            return FunctionTimeoutError(f"{name} ran longer than its timeout of {self.spec.timeout:g} s")
+            limit = self.spec.timeout
+            return FunctionTimeoutError(f"{name} ran longer than its timeout of {limit:g} s")
         doing = "while it was starting" if starting else f"while it ran {name}"
         if reason == "signal":
             number = int(word.get("signal") or 0)
             hints: tuple[str, ...] = ()
             if number == 9:
-                hints = ("SIGKILL without a request mostly means that memory ran out: ask for more",)
+                hints = ("mostly this means that memory ran out: ask for more",)
             return ContainerError(
                 f"the container was killed by {_SIGNALS.get(number, f'signal {number}')} {doing}",
                 reason="signal",
@@ -247,8 +247,10 @@ class Pool:
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing runs."""
-        return not self.pending and not self.waiting_retry and not any(
-            slot.inflight for slot in self.slots.values()
+        return (
+            not self.pending
+            and not self.waiting_retry
+            and not any(slot.inflight for slot in self.slots.values())
         )
 
 

@@ -22,12 +22,12 @@ def value_of(outcome: Outcome, renames: Mapping[str, str] | None = None) -> Any:
     if outcome.kind == FAILURE:
         raise failure_of(outcome.buffers, outcome.where, renames)
     try:
-        return payload.loads(outcome.buffers, dict(renames or {}))
-    except Exception as reason:  # unpickling runs the user's code, which may raise anything
+        return payload.try_loads(outcome.buffers, dict(renames or {}))
+    except payload.PickleFailure as failure:
         raise DeserializationError(
-            f"the result arrived but cannot be unpickled here: {type(reason).__name__}: {reason}",
-            hints=_missing_module_hint(reason),
-        ) from reason
+            f"the result arrived but cannot be unpickled here: {failure}",
+            hints=_missing_module_hint(failure.reason),
+        ) from failure.reason
 
 
 def failure_of(
@@ -43,7 +43,7 @@ def failure_of(
 def _rebuild(
     info: dict[str, Any], buffers: Sequence[Buffer], renames: Mapping[str, str] | None
 ) -> BaseException:
-    name, text = info["type"], info["text"]
+    name = info["type"]
     if name == "_Unpicklable":
         return SerializationError(info["message"], hints=_PICKLE_HINTS)
     if name in _SYSTEM_EXITS and info["module"] == "builtins":
@@ -51,12 +51,11 @@ def _rebuild(
     if not buffers:
         return _substitute(info, info.get("unpicklable", "it cannot be pickled"))
     try:
-        error = payload.loads(buffers, dict(renames or {}))
-    except Exception as reason:  # unpickling runs the user's code, which may raise anything
-        return _substitute(info, f"{type(reason).__name__}: {reason}", reason)
+        error = payload.try_loads(buffers, dict(renames or {}))
+    except payload.PickleFailure as failure:
+        return _substitute(info, str(failure), failure.reason)
     if not isinstance(error, BaseException):
         return _substitute(info, f"it unpickles as {type(error).__name__}")
-    del text
     return error
 
 
@@ -80,11 +79,10 @@ def _missing_module_hint(reason: BaseException | None) -> tuple[str, ...]:
 def unpicklable(what: str, value: object, reason: BaseException) -> SerializationError:
     """The error for arguments that cannot be sent."""
     shown = re.sub(r"\s+", " ", str(reason))[:300]
-    return SerializationError(f"{what}, {type(value).__name__}, cannot be pickled: {shown}", hints=_PICKLE_HINTS)
+    kind = type(value).__name__
+    return SerializationError(f"{what}, {kind}, cannot be pickled: {shown}", hints=_PICKLE_HINTS)
 
 
-_PICKLE_HINTS = (
-    "pass plain data, and make things like files, locks, connections and modules inside the function",
-)
+_PICKLE_HINTS = ("pass plain data; make files, locks and connections inside the function",)
 
 __all__ = ["failure_of", "unpicklable", "value_of"]

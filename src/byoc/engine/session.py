@@ -7,20 +7,19 @@ happens in threads of its own, so a caller only ever waits for its own outcome.
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from .. import limits
 from ..clock import IDS, SYSTEM, Clock, Ids
 from ..errors import Error, ExecutionError, InstanceError
 from ..images import native
-from ..resources import Resources
 from ..runtime_agent import payload
 from ..settings import Settings
 from ..wire import messages
 from . import sources, threads
-from .base import Base
+from .command import Commands
 from .events import Reporter
 from .inputs import FAILURE, Buffer, Input, Outcome
 from .live import LiveInstance
@@ -41,7 +40,7 @@ class _Prepared:
         self.code = code
 
 
-class Session(Base):
+class Session(Commands):
     """A run from its first call to its teardown. A context manager; nothing is rented before the
     first call."""
 
@@ -56,11 +55,24 @@ class Session(Base):
         clock: Clock = SYSTEM,
         ids: Ids = IDS,
     ) -> None:
-        super().__init__(settings, options, reporter, run_id=run_id, kind=kind, clock=clock, ids=ids)
+        super().__init__(
+            settings, options, reporter, run_id=run_id, kind=kind, clock=clock, ids=ids
+        )
         self._pools: dict[int, Pool] = {}
         self._prepared: dict[tuple[int, int], _Prepared] = {}
         self._bringing: set[int] = set()
         self._next_input = 1
+
+    def plan(self, specs: Sequence[FunctionSpec]) -> list[dict[str, Any]]:
+        """For ``--dry-run``: what each function asks for and the ladder for it. Nothing is
+        launched. Raises PlacementError when nothing fits."""
+        found = []
+        for spec in specs:
+            sources.check_travel(spec)
+            wanted = self.merged(spec.resources)
+            rungs = self.plan_of(spec.resources)
+            found.append({"function": spec.name, "resources": wanted.describe(), "rungs": rungs})
+        return found
 
     # --- submitting -----------------------------------------------------------------------
 
@@ -202,9 +214,9 @@ class Session(Base):
     def _bring_up(self, pool: Pool) -> None:
         """Have an instance that can run this pool, prepared; in a thread of its own."""
         try:
-            host = self._instance(self._resources(pool.spec.resources))
+            host = self._instance(self.merged(pool.spec.resources))
             self._prepare(pool, host)
-        except BaseException as error:  # reported to every caller that waits for this function
+        except BaseException as error:  # noqa: BLE001 - told to every caller that waits for it
             with self._lock:
                 self._bringing.discard(id(pool))
             if not isinstance(error, Error):
@@ -235,10 +247,6 @@ class Session(Base):
     def _plan(self, spec: FunctionSpec) -> native.EnvPlan:
         local = f"{sys.version_info[0]}.{sys.version_info[1]}"
         return native.plan(spec.image, local_python=local, candidates=sources.interpreters())
-
-    def _resources(self, asked: Resources) -> Resources:
-        """What a function asks for, with the run's options on top."""
-        return self.merged(asked)
 
     def _fail(self, pool: Pool, error: BaseException) -> None:
         """Nothing of this pool can run: everything that waits is told why."""
@@ -278,7 +286,7 @@ class Session(Base):
             else:
                 item.finish(outcome)
         for retry in again:
-            self._ticker.after(retry.delay, lambda item=retry.input: self._again(pool, item))
+            self._ticker.after(retry.delay, partial(self._again, pool, retry.input))
 
     def _again(self, pool: Pool, item: Input) -> None:
         with self._lock:
@@ -297,6 +305,7 @@ class Session(Base):
 
     def _host_lost(self, host: LiveInstance, error: InstanceError) -> None:
         """An instance is gone: its inputs go back to their queues, another instance is found."""
+        super()._host_lost(host, error)
         with self._lock:
             if host in self._hosts:
                 self._hosts.remove(host)
@@ -320,6 +329,7 @@ class Session(Base):
 
     def _stop_containers(self, graceful: bool) -> None:
         """End all containers and wait for the last words of those that may say some."""
+        super()._stop_containers(graceful)
         with self._lock:
             slots = [slot for pool in self._pools.values() for slot in pool.slots.values()]
             idle = [s for s in slots if graceful and not s.inflight and s.state == READY]
@@ -346,4 +356,3 @@ class Session(Base):
                 pool.pending.clear()
             for item in items:
                 item.finish(Outcome(FAILURE, error=error))
-

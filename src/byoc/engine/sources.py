@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import ExecutionError, InvalidError, SerializationError
+from ..errors import ExecutionError, InvalidError
 from ..images import mounts
 from ..runtime_agent import payload
 from .results import unpicklable
@@ -65,9 +65,10 @@ def pickled(spec: FunctionSpec) -> list[payload.Buffer]:
     if registered:
         cloudpickle.register_pickle_by_value(module)
     try:
-        buffers = payload.dumps(spec.raw, by_value=True)
-    except Exception as reason:  # pickling runs the user's code, which may raise anything
-        raise _cannot(spec, reason) from reason
+        buffers = payload.try_dumps(spec.raw, by_value=True)
+    except payload.PickleFailure as failure:
+        what = f"the function {spec.name}"
+        raise unpicklable(what, spec.raw, failure.reason) from failure.reason
     finally:
         if registered:
             cloudpickle.unregister_pickle_by_value(module)
@@ -82,14 +83,8 @@ def pickled(spec: FunctionSpec) -> list[payload.Buffer]:
     return buffers
 
 
-def _cannot(spec: FunctionSpec, reason: Exception) -> SerializationError:
-    return unpicklable(f"the function {spec.name}", spec.raw, reason)
-
-
 def interpreters() -> list[str]:
     """Pythons of this computer that the local provider may use for an image's environment."""
     own = os.path.realpath(sys.executable)
-    found = [own]
-    for path in sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3")):
-        found.append(str(path))
-    return found
+    managed = sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3"))
+    return [own, *map(str, managed)]

@@ -119,7 +119,7 @@ def _parse(line: str) -> _Rule | None:
     pattern = posixpath.normpath(pattern.replace(os.sep, "/") if os.sep != "/" else pattern)
     pattern = pattern.lstrip("/")
     if pattern in ("", "."):
-        pattern = "**"
+        return None  # as in Docker, where "." says nothing
     return negated, pattern, _compile(pattern)
 
 

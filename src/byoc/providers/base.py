@@ -24,7 +24,7 @@ IMAGE_TAG = "byoc-image"
 
 @dataclass(frozen=True)
 class HostKey:
-    """An ed25519 host key. ``private``: OpenSSH PEM text; ``public``: one ``ssh-ed25519 ...`` line."""
+    """An ed25519 host key. ``private``: OpenSSH PEM; ``public``: one ``ssh-ed25519 ...`` line."""
 
     private: str = field(repr=False)
     public: str
@@ -112,6 +112,9 @@ class Provider(Protocol):
     def offers(self) -> list[Offer]:
         """What is sold here. Safe to repeat; raises AccessError or TransientError."""
 
+    def check(self) -> list[Finding]:
+        """Can this provider be used now, and what does it isolate; one finding per matter."""
+
     def launch(self, request: LaunchRequest) -> Instance:
         """Boot one instance and return as soon as it has an id, usually ``pending``.
 
@@ -123,12 +126,9 @@ class Provider(Protocol):
     def get(self, instance_id: str) -> Instance:
         """The instance now. An unknown id is returned with state ``gone``; safe to repeat."""
 
-    def list(self, tags: Mapping[str, str]) -> list[Instance]:
-        """Every instance, gone ones excluded, that carries all of ``tags``. Safe to repeat."""
-
     def terminate(self, instance_id: str) -> None:
         """End it. Idempotent: already gone is success. Returns when the provider has accepted;
         callers poll :meth:`get` until ``gone``."""
 
-    def check(self) -> list[Finding]:
-        """Can this provider be used now, and what does it isolate; one finding per matter."""
+    def list(self, tags: Mapping[str, str]) -> list[Instance]:
+        """Every instance, gone ones excluded, that carries all of ``tags``. Safe to repeat."""

@@ -209,8 +209,8 @@ class Agent:
             connection.hello += data
             line, newline, rest = connection.hello.partition(b"\n")
             if newline:
-                self._attach(connection, json.loads(line.decode()))
-                if rest and connection.attached:
+                taken = self._attach(connection, json.loads(line.decode()))
+                if rest and taken:
                     self._received(rest)
             elif len(connection.hello) > HELLO_LIMIT:
                 raise link.FrameError("no hello")
@@ -218,13 +218,14 @@ class Agent:
             print("byoc: dropped a client: %s: %s" % (type(error).__name__, error), flush=True)
             self.drop(connection)
 
-    def _attach(self, connection: Connection, hello: Dict[str, Any]) -> None:
+    def _attach(self, connection: Connection, hello: Dict[str, Any]) -> bool:
+        """Greet a client; False when it was refused."""
         fresh = hello["session"] != self.session
         problem = self._refusal(hello, fresh)
         if problem:
             self._say(connection, {"v": VERSION, "error": "refused", "detail": problem})
             self.drop(connection)
-            return
+            return False
         if self.connection is not None:
             self.drop(self.connection)
         if fresh:
@@ -244,6 +245,7 @@ class Agent:
         connection.attached = True
         self.connection = connection
         self.link.resume(int(hello["received"]))
+        return True
 
     def _refusal(self, hello: Dict[str, Any], fresh: bool) -> str:
         if hello["v"] != VERSION:

@@ -56,11 +56,12 @@ class Source:
             try:
                 with open(os.path.join(self._root, name), "rb") as file:
                     stat = os.fstat(file.fileno())
-                    head = {"path": name, "mode": stat.st_mode & 0o777, "size": stat.st_size, "offset": 0}
+                    head = {"path": name, "mode": stat.st_mode & 0o777, "size": stat.st_size}
+                    offset = 0
                     while True:
                         data = file.read(PIECE)
-                        yield dict(head), data
-                        head["offset"] += len(data)
+                        yield dict(head, offset=offset), data
+                        offset += len(data)
                         if len(data) < PIECE:
                             break
             except OSError as error:

@@ -12,7 +12,7 @@ import socket
 import sys
 
 
-def read_exact(size):
+def read_exact(size: int) -> bytes:
     """``size`` bytes from stdin and not one more: what follows belongs to the agent."""
     parts = []
     while size:
@@ -24,7 +24,7 @@ def read_exact(size):
     return b"".join(parts)
 
 
-def reach():
+def reach() -> "socket.socket | None":
     """A connection to the agent of this instance, or None."""
     link = socket.socket(socket.AF_UNIX)
     try:
@@ -35,7 +35,7 @@ def reach():
     return link
 
 
-def start(bundle, digest):
+def start(bundle: bytes, digest: str) -> None:
     """Start the agent, once, however many try; returns when its socket listens."""
     with open("agent.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -58,7 +58,7 @@ def start(bundle, digest):
         server.close()
 
 
-def become_agent(server, path, digest):
+def become_agent(server: socket.socket, path: str, digest: str) -> None:
     """The forked child: cut loose from the SSH session, then run the agent for good."""
     os.setsid()
     log = os.open("agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -83,14 +83,14 @@ def become_agent(server, path, digest):
         os._exit(code)
 
 
-def hand_over(link, digest):
+def hand_over(link: socket.socket, digest: str) -> bytes:
     """Give the agent stdin and stdout. ``+``: taken. ``-``: it retires, start anew. ``!``: busy."""
     fds = (0).to_bytes(4, sys.byteorder) + (1).to_bytes(4, sys.byteorder)
     link.sendmsg([digest.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
     return link.recv(1)
 
 
-def main():
+def main() -> None:
     digest = sys.argv[2]
     bundle = read_exact(int(sys.argv[1]))
     home = os.path.expanduser("~/.byoc")

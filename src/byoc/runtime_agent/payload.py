@@ -51,6 +51,30 @@ def dumps(value: Any, by_value: bool = False) -> List[Buffer]:
     return [data, *[view.raw() for view in views]]
 
 
+class PickleFailure(Exception):
+    """A value cannot be pickled or unpickled; the cause is what the user's code raised."""
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__("%s: %s" % (type(reason).__name__, reason))
+        self.reason = reason
+
+
+def try_dumps(value: Any, by_value: bool = False) -> List[Buffer]:
+    """As :func:`dumps`; raises only PickleFailure."""
+    try:
+        return dumps(value, by_value)
+    except Exception as reason:  # pickling runs the user's code, which may raise anything
+        raise PickleFailure(reason) from reason
+
+
+def try_loads(buffers: Sequence[Buffer], renames: Optional[Dict[str, str]] = None) -> Any:
+    """As :func:`loads`; raises only PickleFailure."""
+    try:
+        return loads(buffers, renames)
+    except Exception as reason:  # unpickling runs the user's code, which may raise anything
+        raise PickleFailure(reason) from reason
+
+
 class _Renaming(pickle.Unpickler):
     """Finds the classes of one module under another module's name."""
 
@@ -76,10 +100,10 @@ def loads(buffers: Sequence[Buffer], renames: Optional[Dict[str, str]] = None) -
 
 def describe(error: BaseException, skip: str) -> Dict[str, Any]:
     """An exception as data: type, text, frames. Frames of files under ``skip`` are left out."""
-    frames = []
+    frames: List[Tuple[str, int, str, str]] = []
     for frame in traceback.extract_tb(error.__traceback__):
         if not frame.filename.startswith(skip) and not frame.filename.startswith("<frozen"):
-            frames.append([frame.filename, frame.lineno or 1, frame.name, frame.line or ""])
+            frames.append((frame.filename, frame.lineno or 1, frame.name, frame.line or ""))
     kept = traceback.TracebackException(type(error), error, None)
     kept.stack = traceback.StackSummary.from_list(
         [traceback.FrameSummary(f[0], f[1], f[2], line=f[3]) for f in frames]

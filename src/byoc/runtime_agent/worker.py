@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import importlib
 import inspect
+import io
 import mmap
 import os
 import pickle
@@ -201,7 +202,8 @@ class Container:
                 position += count
                 last = index + 1 == len(batch) and not self.channel.more
                 self._one(function, ident, buffers, last)
-            message = batch = buffers = None  # large arguments go before the next wait
+                del buffers
+            del message, batch  # large arguments go before the next wait
 
     def _one(self, function: Function, ident: int, buffers: Sequence[Any], last: bool) -> None:
         began = time.monotonic()
@@ -280,7 +282,8 @@ def main(link: socket.socket, board_fd: int) -> int:
     os.close(board_fd)
     signal.signal(signal.SIGTERM, _on_term)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
     channel = Channel(link)
     try:
         start = channel.receive()

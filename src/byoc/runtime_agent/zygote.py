@@ -16,7 +16,7 @@ import signal
 import socket
 import struct
 import sys
-from typing import List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import worker
 
@@ -33,7 +33,7 @@ def die_with_parent() -> None:
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def receive(control: socket.socket) -> Optional[Tuple[dict, List[int]]]:
+def receive(control: socket.socket) -> Optional[Tuple[Dict[str, Any], List[int]]]:
     """One request and its file descriptors, or None when the agent is gone."""
     fds = array.array("i")
     data, ancillary, _, _ = control.recvmsg(_SIZE.size, socket.CMSG_SPACE(4 * fds.itemsize))
@@ -52,7 +52,7 @@ def receive(control: socket.socket) -> Optional[Tuple[dict, List[int]]]:
     return json.loads(body.decode()), list(fds)
 
 
-def request(control: socket.socket, head: dict, fds: List[int]) -> None:
+def request(control: socket.socket, head: Dict[str, Any], fds: List[int]) -> None:
     """The agent's side of :func:`receive`."""
     body = json.dumps(head).encode()
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())]
@@ -60,7 +60,7 @@ def request(control: socket.socket, head: dict, fds: List[int]) -> None:
     control.sendall(body)
 
 
-def _fork(control: socket.socket, wake: Tuple[int, int], head: dict, fds: List[int]) -> int:
+def _fork(control: socket.socket, wake: Tuple[int, int], head: Dict[str, Any], fds: List[int]) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -114,14 +114,14 @@ def main(fd: int) -> None:
     signal.set_wakeup_fd(wake[1], warn_on_full_buffer=False)
     control.sendall(json.dumps({"ready": os.getpid(), "python": sys.version}).encode() + b"\n")
     while True:
-        ready, _, _ = select.select([control, wake[0]], [], [])
+        ready, _, _ = select.select([control.fileno(), wake[0]], [], [])
         if wake[0] in ready:
             try:
                 os.read(wake[0], 4096)
             except BlockingIOError:
                 pass
             _reap(control)
-        if control in ready:
+        if control.fileno() in ready:
             got = receive(control)
             if got is None:
                 os._exit(0)

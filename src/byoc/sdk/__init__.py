@@ -1,0 +1,1 @@
+"""Declaring and calling: what ``import byoc`` gives."""

@@ -109,7 +109,7 @@ class App:
         Raises InvalidError here, NotYetError for what a later version brings.
         """
         if args:
-            raise TypeError("write @app.function() with parentheses; it takes keyword arguments only")
+            raise TypeError("write @app.function() with parentheses and keyword arguments")
         given = {key: value for key, value in locals().items() if key not in ("self", "args")}
 
         def decorate(raw: Callable[..., Any]) -> Function:
@@ -178,7 +178,7 @@ class App:
         )
 
     def _environ(self, where: str, own: Any, env: Any) -> Callable[[], dict[str, str]]:
-        """The variables of the app's secrets, the function's and its ``env``, later ones winning."""
+        """The variables of the app's secrets, the function's and its ``env``; later ones win."""
         secrets = (*self.secrets, *params.secrets(where, () if own is None else own))
         extra = params.environment(where, env)
 
@@ -193,7 +193,7 @@ class App:
     def local_entrypoint(
         self, *args: Any, name: str | None = None
     ) -> Callable[[Callable[..., Any]], LocalEntrypoint]:
-        """Decorator: a function that ``byoc run`` runs here, its arguments from the command line."""
+        """Decorator: what ``byoc run`` runs here, its arguments from the command line."""
         if args:
             raise TypeError("write @app.local_entrypoint() with parentheses")
 
@@ -268,5 +268,7 @@ def _checked_name(where: str, name: Any) -> str:
     if name is None:
         return ""
     if not isinstance(name, str) or not _NAME.match(name):
-        raise InvalidError(f"{where}: name={name!r} must have 1 to 64 letters, digits, '-', '_', '.'")
+        raise InvalidError(
+            f"{where}: name={name!r} must have 1 to 64 letters, digits, '-', '_' and '.'"
+        )
     return name

@@ -52,7 +52,6 @@ def names(module: ModuleType) -> list[str]:
 
 
 def _ranks(module: ModuleType) -> list[dict[str, Runnable]]:
-    apps = _apps(module)
     own: dict[str, Target] = {
         name: value
         for name, value in vars(module).items()
@@ -61,14 +60,12 @@ def _ranks(module: ModuleType) -> list[dict[str, Runnable]]:
     entrypoints: dict[str, Runnable] = {}
     functions: dict[str, Runnable] = {}
     for name, target in own.items():
-        app = _owner(target, apps)
-        if app is not None:
-            place = entrypoints if isinstance(target, LocalEntrypoint) else functions
-            place[name] = Runnable(name, app, target)
+        place = entrypoints if isinstance(target, LocalEntrypoint) else functions
+        place[name] = Runnable(name, target.app, target)
     hidden_entrypoints: dict[str, Runnable] = {}
     hidden_functions: dict[str, Runnable] = {}
     seen = {id(target) for target in own.values()}
-    for variable, app in apps.items():
+    for variable, app in _apps(module).items():
         for place, registered in (
             (hidden_entrypoints, app.registered_entrypoints),
             (hidden_functions, app.registered_functions),
@@ -89,13 +86,7 @@ def _apps(module: ModuleType) -> dict[str, App]:
     return found
 
 
-def _owner(target: Target, apps: Mapping[str, App]) -> App | None:
-    return target.app
-
-
-def _named(
-    module: ModuleType, name: str, shown: str, ranks: list[dict[str, Runnable]]
-) -> Runnable:
+def _named(module: ModuleType, name: str, shown: str, ranks: list[dict[str, Runnable]]) -> Runnable:
     known = {found: runnable for rank in ranks for found, runnable in rank.items()}
     if name in known:
         return known[name]
@@ -111,9 +102,9 @@ def _named(
     variable, dot, registered = name.partition(".")
     app = vars(module).get(variable)
     if dot and isinstance(app, App):
-        target = {**app.registered_functions, **app.registered_entrypoints}.get(registered)
-        if target is not None:
-            return Runnable(name, app, target)
+        for place in (app.registered_entrypoints, app.registered_functions):
+            if registered in place:
+                return Runnable(name, app, place[registered])
     for runnable in known.values():  # `file.py::fn` for one that only its app knows
         if runnable.name.rpartition(".")[2] == name:
             return runnable

@@ -45,7 +45,7 @@ class Function:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A reference by name: what travels to a container is never the session."""
-        return _found_again, (self.spec.source.module, self.spec.source.qualname, self.raw_f.__name__)
+        return _found_again, (self.spec.source.module, self.spec.source.qualname)
 
     def local(self, *args: Any, **kwargs: Any) -> Any:
         """Run it here, in this process; an async function gives its coroutine."""
@@ -69,7 +69,8 @@ class Function:
         session = self._running("remote_gen")
         if not self.is_generator:
             raise InvalidError(f"{self.name} is not a generator: call it by {self.name}.remote()")
-        found: Iterator[Any] = _lazy.load("byoc.engine.calls:items")(session, self.spec, args, kwargs)
+        run = _lazy.load("byoc.engine.calls:items")
+        found: Iterator[Any] = run(session, self.spec, args, kwargs)
         return found
 
     @streaming
@@ -169,7 +170,7 @@ class Function:
                 hints=(f"call {self.name}.local() to run it in the same container",),
             )
         raise ExecutionError(
-            f"{self.name}.{what}(): the app {self.app.name or ''} is not running".replace("  ", " "),
+            f"{self.name}.{what}(): the app is not running",
             hints=(
                 "start the program by `byoc run FILE.py`",
                 "or put the calls in `with app.run():`",
@@ -177,11 +178,9 @@ class Function:
         )
 
 
-def _found_again(module: str, qualname: str, name: str) -> Any:
+def _found_again(module: str, qualname: str) -> Any:
     """A function that was sent by reference: found in its module, wherever this is."""
-    import importlib
-
-    found: Any = importlib.import_module(module)
+    found: Any = _lazy.load(module)
     for part in qualname.split("."):
         found = getattr(found, part)
     return found

@@ -116,22 +116,45 @@ def read(reference: Reference, stdin: BinaryIO) -> bytes:
 
 
 def is_plain(reference: Reference, source: bytes) -> bool:
-    """True for a script that declares no app: it is run remotely as it stands.
+    """True for a program that declares no app: it is run remotely as it stands.
 
     Found by looking at its source, never by running it here: a training script must not train
-    while byoc looks for an app in it. Raises SyntaxError as Python would.
+    while byoc looks for an app in it. Raises SyntaxError as Python would, and
+    :class:`NotFoundError` for a missing module.
     """
-    if reference.kind == MODULE or reference.name:
+    folder, shown = Path.cwd(), "<stdin>"
+    if reference.kind == MODULE:
+        origin = _origin(reference.target)
+        if origin is None:
+            return False
+        source, shown = origin.read_bytes(), str(origin)
+    elif reference.kind == FILE:
+        folder, shown = reference.path.parent, str(reference.path)
+    if reference.name:
         return False
-    shown = "<stdin>" if reference.kind == STDIN else str(reference.path)
     try:
         tree = ast.parse(source, shown)
     except (SyntaxError, ValueError) as error:
         if isinstance(error, SyntaxError) and (reference.kind == STDIN or shown.endswith(".py")):
             raise
         raise InvalidError(f"{reference.target} is not a Python file") from None
-    folder = Path.cwd() if reference.kind == STDIN else reference.path.parent
     return not (_imports_byoc(tree) or _decorates(tree) or _binds_app(tree, folder, _FOLLOW))
+
+
+def _origin(name: str) -> Path | None:
+    """The source file of a module, its ``__main__`` for a package. Imports its parents only."""
+    _put_first(str(Path.cwd()))
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name + ".").startswith(error.name + "."):
+            raise
+        spec = None
+    if spec is None:
+        hint = f"leave out -m: {name}" if Path(name).exists() else "run it from the folder above it"
+        raise NotFoundError(f"there is no module {name}", hints=(hint,))
+    origin = Path(spec.origin) if spec.origin else None
+    return origin if origin is not None and origin.suffix == ".py" else None
 
 
 def _imports_byoc(tree: ast.AST) -> bool:
@@ -164,10 +187,9 @@ def _binds_app(tree: ast.Module, folder: Path, depth: int, wanted: str = "") -> 
         if isinstance(node, ast.ImportFrom) and node.module and depth > 0:
             names = {alias.asname or alias.name: alias.name for alias in node.names}
             beside = _parsed(folder.joinpath(*node.module.split(".")).with_suffix(".py"))
-            for bound, name in names.items():
-                if wanted in ("", bound) and beside is not None:
-                    if _binds_app(beside, folder, depth - 1, name):
-                        return True
+            asked = [name for bound, name in names.items() if wanted in ("", bound)]
+            if beside and any(_binds_app(beside, folder, depth - 1, name) for name in asked):
+                return True
     return False
 
 
@@ -193,7 +215,8 @@ def load(reference: Reference, source: bytes) -> ModuleType:
     hides a module that Python itself is using.
     """
     if reference.kind == MODULE:
-        return _import_module(reference.target)
+        _origin(reference.target)
+        return importlib.import_module(reference.target)
     if reference.kind == STDIN:
         return _import_source(source)
     return _import_file(reference.path)
@@ -217,15 +240,13 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _import_source(source: bytes) -> ModuleType:
-    import cloudpickle  # heavy; only a program without a file travels by value
-
+    # Without a file its functions travel by value (byoc.sdk.origin).
     module = ModuleType(STDIN_NAME)
     text = source.decode(errors="replace")
     linecache.cache["<stdin>"] = (len(text), None, text.splitlines(keepends=True), "<stdin>")
     _put_first(str(Path.cwd()))
     code = compile(source, "<stdin>", "exec")
     _execute(module, lambda: exec(code, module.__dict__))  # noqa: S102 - that is the request
-    cloudpickle.register_pickle_by_value(module)
     return module
 
 
@@ -236,28 +257,6 @@ def _execute(module: ModuleType, body: Callable[[], object]) -> None:
     except BaseException:
         sys.modules.pop(module.__name__, None)
         raise
-
-
-def _import_module(name: str) -> ModuleType:
-    _put_first(str(Path.cwd()))
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (name + ".").startswith(error.name + "."):
-            raise
-        spec = None
-    if spec is None:
-        hint = f"leave out -m: {name}" if Path(name).exists() else "run it from the folder above it"
-        raise NotFoundError(f"there is no module {name}", hints=(hint,))
-    tree = _parsed(Path(spec.origin)) if spec.origin else None
-    if tree is not None and spec.origin and not spec.origin.endswith("__init__.py"):
-        folder = Path.cwd()
-        if not (_imports_byoc(tree) or _decorates(tree) or _binds_app(tree, folder, _FOLLOW)):
-            raise InvalidError(
-                f"the module {name} declares no App",
-                hints=(f"run its file to run it as a plain script: {spec.origin}",),
-            )
-    return importlib.import_module(name)
 
 
 def _put_first(folder: str) -> None:

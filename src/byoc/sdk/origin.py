@@ -18,7 +18,7 @@ def source_of(raw: Callable[..., Any], serialized: bool) -> Source:
     if not serialized and ("<locals>" in qualname or "<lambda>" in qualname):
         raise InvalidError(
             f"{qualname} is not defined at the top of its module, so a container cannot import it",
-            hints=("move it to the module's top level, or pass serialized=True to send it pickled",),
+            hints=("move it to the module's top level", "or send it pickled: serialized=True"),
         )
     module = sys.modules.get(raw.__module__)
     file = _file(module)

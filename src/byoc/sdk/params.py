@@ -1,4 +1,4 @@
-"""The parameters of ``@app.function``, checked where they are written, before anything is rented."""
+"""The parameters of ``@app.function``, checked where they are written."""
 
 from __future__ import annotations
 
@@ -165,9 +165,7 @@ def image(where: str, value: Any) -> Image:
     return value
 
 
-def containers(
-    where: str, low: Any, high: Any, buffer: Any
-) -> tuple[int, int | None, int]:
+def containers(where: str, low: Any, high: Any, buffer: Any) -> tuple[int, int | None, int]:
     """min_containers, max_containers, buffer_containers."""
     least = int(number(where, "min_containers", low, 0, whole=True)) if low is not None else 0
     most = int(number(where, "max_containers", high, 1, whole=True)) if high is not None else None

@@ -7,25 +7,25 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import _lazy
 
 if TYPE_CHECKING:
     from .app import App
 
-_output = False
+_output: list[bool] = []
+"""Not empty inside ``enable_output()``."""
 
 
 @contextlib.contextmanager
 def enable_output() -> Iterator[None]:
     """Inside, ``app.run()`` shows remote output and what byoc does; outside it is silent."""
-    global _output
-    before, _output = _output, True
+    _output.append(True)
     try:
         yield
     finally:
-        _output = before
+        _output.pop()
 
 
 class RunContext:
@@ -63,7 +63,7 @@ class RunContext:
 
         return await asyncio.to_thread(self.__enter__)
 
-    async def __aexit__(self, *details: Any) -> None:
+    async def __aexit__(self, *details: object) -> None:
         import asyncio  # 30 ms: only programs that use it pay
 
         await asyncio.to_thread(self.__exit__, *details)

@@ -12,11 +12,11 @@ import functools
 import os
 import stat
 import struct
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..clock import IDS
 from ..errors import StateError
 from ..providers.base import HostKey
 
@@ -90,7 +90,8 @@ def _create(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     private, _ = _generate()
-    fd, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
+    draft = path.with_name("." + IDS.new("draft"))
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(fd, "w", encoding="ascii") as file:
             file.write(private)
@@ -101,7 +102,7 @@ def _create(path: Path) -> None:
     except FileExistsError:
         pass  # another process was first
     finally:
-        os.unlink(draft)
+        draft.unlink()
 
 
 def _tighten(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""One module per command; :mod:`byoc.cli.table` names them."""

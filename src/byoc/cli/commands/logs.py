@@ -31,7 +31,7 @@ def logs(
         if not found.log:
             raise NotFoundError(f"{found.id} has no log")
         try:
-            file = Path(found.log).open("rb")
+            file = Path(found.log).open("rb")  # noqa: SIM115 - closed by the `with` below
         except FileNotFoundError:
             raise NotFoundError(
                 f"the log of {found.id} is no longer there", hints=(f"it was {found.log}",)
@@ -43,9 +43,7 @@ def logs(
     return 0
 
 
-def _follow(
-    file: BinaryIO, console: Console, journal: Journal, run: str, clock: Clock
-) -> None:
+def _follow(file: BinaryIO, console: Console, journal: Journal, run: str, clock: Clock) -> None:
     while not console.reader_gone:
         # Asked before reading: what was written until the end is then read after it.
         running = journal.run(run).status == "running"

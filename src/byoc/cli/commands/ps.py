@@ -13,6 +13,8 @@ from .. import context, instances, records
 from ..command import command
 from ..console import Console
 
+_INSTANCES = ("INSTANCE", "WHERE", "STATE", "USE", "UP", "PRICE/H", "RUN")
+_RUNS = ("RUN", "STATUS", "STARTED", "COMMAND")
 LATEST = 20
 """Runs that ``--all`` lists."""
 
@@ -31,13 +33,11 @@ def ps(
         return 0
     now = SYSTEM.wall()
     if rows:
-        header = ("INSTANCE", "WHERE", "STATE", "USE", "UP", "PRICE/H", "RUN")
-        console.table(header, [_instance(row, now) for row in rows])
+        console.table(_INSTANCES, [_instance(row, now) for row in rows])
     if rows and runs:
         console.data("")
     if runs:
-        header = ("RUN", "STATUS", "STARTED", "COMMAND")
-        console.table(header, [_run(run) for run in runs])
+        console.table(_RUNS, [_run(run) for run in runs])
     if not rows and not runs:
         console.say("no instance is up")
     return 0

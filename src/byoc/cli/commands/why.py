@@ -51,7 +51,8 @@ def _explain(console: Console, run: Run, attempts: list[Attempt], stages: list[S
     if stages:
         console.data("  " + ", ".join(f"{one.name} {one.seconds:.2f} s" for one in stages))
     if run.error:
-        console.data(f"  error: {run.error.get('message', '')}")
+        kind = f"{run.error['type']}: " if run.error.get("type") else ""
+        console.data(f"  error: {kind}{run.error.get('message', '')}")
 
 
 def _words(one: Attempt) -> str:

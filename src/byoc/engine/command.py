@@ -1,0 +1,230 @@
+"""Runs that are a program and not a function: ``byoc exec`` and plain scripts."""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import limits
+from ..errors import ContainerError, Error, FunctionTimeoutError, InstanceError, RemoteError
+from ..images import mounts, native
+from ..images.recipe import Image
+from ..resources import Resources
+from . import sources, threads
+from .base import Base
+from .live import LiveInstance
+from .pool import Slot
+
+STDIN_AHEAD = 1024 * 1024
+"""Bytes of stdin sent ahead of what the remote program has read."""
+FETCH_WAIT = 600.0
+"""Seconds without any piece of an artifact after which fetching is given up."""
+_MISSING = 127
+
+
+class Commands(Base):
+    """One program on one instance, in the image's environment, with a synced folder."""
+
+    _program: tuple[Slot, queue.SimpleQueue[Any]] | None = None
+
+    def command(
+        self,
+        argv: Sequence[str],
+        folder: Path,
+        *,
+        image: Image | None = None,
+        environ: Mapping[str, str] | None = None,
+        artifacts: Sequence[str] = (),
+        cwd: str = "",
+        stdin: Any = None,
+    ) -> int:
+        """Run ``argv`` in a copy of ``folder``; its exit code (128 + n after signal n).
+
+        ``cwd``: a folder below it. ``artifacts``: patterns of files that come back into ``folder``
+        afterwards. ``stdin``: a binary file that the program reads, or None for an empty one.
+        """
+        host, env = self._set_up(folder, image or Image.debian_slim())
+        words = [env["python"] if argv[0] == "python" else argv[0], *argv[1:]]
+        where = f"{mounts.ROOT}/{cwd}".rstrip("/")
+        code = self._run(host, words, env, dict(environ or {}), where, stdin)
+        if artifacts:
+            self.fetch(host, artifacts, folder)
+        self._exit_code = code
+        return code
+
+    def script(
+        self,
+        path: Path,
+        args: Sequence[str],
+        *,
+        image: Image | None = None,
+        environ: Mapping[str, str] | None = None,
+        stdin: Any = None,
+    ) -> int:
+        """Run a plain script as ``__main__``, with its folder synced; its exit code."""
+        host, env = self._set_up(path.parent, image or Image.debian_slim())
+        remote = f"{host.root}/{path.name}"
+        argv = [env["python"], "-u", remote, *args]
+        code = self._run(host, argv, env, dict(environ or {}), mounts.ROOT, stdin)
+        self._exit_code = code
+        return code
+
+    def module(self, name: str, folder: Path, args: Sequence[str], *, stdin: Any = None) -> int:
+        """Run ``python -m name``, with ``folder`` synced; its exit code."""
+        return self.command(["python", "-u", "-m", name, *args], folder, stdin=stdin)
+
+    def _set_up(self, folder: Path, image: Image) -> tuple[LiveInstance, dict[str, Any]]:
+        resources = Resources()
+        entries = mounts.collect(
+            mounts.for_folder(folder, notice=self._reporter.notice),
+            mounts.for_image(image, self._reporter.notice),
+        )
+        plan = native.plan(
+            image,
+            local_python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+            candidates=sources.interpreters(),
+        )
+        host = self._instance(self.merged(resources))
+        begun = self.clock.mono()
+        self._stage("image", "start")
+        building = threads.Task("byoc-env", lambda: host.build(plan))
+        host.sync(entries)
+        env = building.result()
+        self._stage("image", "done", "built" if env["built"] else "cached", begun)
+        self._stage("run", "start")
+        return host, env
+
+    # --- running --------------------------------------------------------------------------
+
+    def _run(
+        self,
+        host: LiveInstance,
+        argv: Sequence[str],
+        env: Mapping[str, Any],
+        environ: Mapping[str, str],
+        cwd: str,
+        stdin: Any,
+    ) -> int:
+        wanted = next((g.count for g in self.options.gpu or ()), 0)
+        slot = Slot(host, host.new_stream(), self._ids.new("ta"), tuple(host.free_gpus[:wanted]))
+        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._program = (slot, ended)
+        timeout = self.options.timeout or 0.0
+        host.start_command(slot, argv, env, environ, cwd, timeout, lambda _, word: ended.put(word))
+        if stdin is not None:
+            threads.start("byoc-stdin", lambda: _feed(host, slot, stdin))
+        else:
+            host.end_input(slot)
+        word = ended.get()
+        self._program = None
+        if isinstance(word, InstanceError):
+            raise word
+        host.flush_logs(limits.LEASE)
+        return _exit_code(word, argv[0], timeout)
+
+    def _stop_containers(self, graceful: bool) -> None:
+        """End the program if it still runs: SIGTERM, and SIGKILL after the grace."""
+        if self._program is None:
+            return
+        slot, ended = self._program
+        try:
+            slot.host.kill(slot, "stopped", limits.EXIT_GRACE)
+            ended.get(timeout=limits.EXIT_GRACE * 2)
+        except (InstanceError, queue.Empty):
+            pass  # the agent, or else the lease, ends it
+
+    def _host_lost(self, host: LiveInstance, error: InstanceError) -> None:
+        if self._program is not None:
+            self._program[1].put(error)
+
+    # --- artifacts ------------------------------------------------------------------------
+
+    def fetch(self, host: LiveInstance, patterns: Sequence[str], into: Path) -> list[Path]:
+        """Bring back the files that match; existing ones are replaced. Returns their paths."""
+        pieces: queue.Queue[Any] = queue.Queue(maxsize=64)
+        host.fetch(mounts.ROOT, patterns, pieces.put)
+        writer = _Writer(into)
+        while True:
+            try:
+                message = pieces.get(timeout=FETCH_WAIT)
+            except queue.Empty:
+                raise RemoteError("the artifacts stopped arriving") from None
+            if message is None:
+                break
+            writer.take(message.head, message.buffers[0])
+        for name in writer.problems:
+            self._reporter.notice(f"artifact {name}")
+        if not writer.done:
+            self._reporter.notice(f"no file matched --artifacts {' '.join(patterns)}")
+        return writer.done
+
+
+class _Writer:
+    """Puts fetched pieces into files below a folder; nothing can land outside of it."""
+
+    def __init__(self, into: Path) -> None:
+        self._into = into.resolve()
+        self._part: Path | None = None
+        self.done: list[Path] = []
+        self.problems: list[str] = []
+
+    def take(self, head: Mapping[str, Any], data: Any) -> None:
+        """One piece; the last one of a file puts it in place."""
+        name = str(head["path"])
+        if head.get("error"):
+            self.problems.append(f"{name} could not be read: {head['error']}")
+            return
+        target = self._into / name
+        if not target.parent.resolve().is_relative_to(self._into):
+            self.problems.append(f"{name} would lie outside {self._into}")
+            return
+        part = target.with_name(f".{target.name}.byoc-part")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("r+b" if head["offset"] else "wb") as file:
+            file.seek(head["offset"])
+            file.write(data)
+            size = file.tell()
+        if size >= head["size"]:
+            os.chmod(part, head["mode"] & 0o777)
+            shutil.move(part, target)
+            self.done.append(target)
+
+
+def _feed(host: LiveInstance, slot: Slot, stdin: Any) -> None:
+    """Pass stdin on as the remote program reads it."""
+    try:
+        while True:
+            data = os.read(stdin.fileno(), 65536)
+            if not data:
+                break
+            host.send_raw(slot, data)
+            while host.queued(slot) > STDIN_AHEAD and host.lost is None:
+                select.select([], [], [], 0.05)
+        host.end_input(slot)
+    except (InstanceError, OSError, ValueError):
+        pass  # the program or the instance is gone; its end is reported elsewhere
+
+
+def _exit_code(word: Mapping[str, Any], program: str, timeout: float) -> int:
+    """What ``byoc`` exits with; raises when the program did not end by itself."""
+    reason = word.get("reason")
+    if reason == "start":
+        raise ContainerError(
+            f"{program} cannot be started: {word.get('detail')}",
+            reason="start",
+            exit_code=_MISSING,
+            hints=("is it installed on the instance?",),
+        )
+    if reason == "timeout":
+        raise FunctionTimeoutError(f"{program} ran longer than its timeout of {timeout:g} s")
+    if reason == "signal":
+        return 128 + int(word.get("signal") or 0)
+    if reason == "exit":
+        return int(word.get("code") or 0)
+    raise Error(f"{program} was ended: {reason}")
