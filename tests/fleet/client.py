@@ -23,12 +23,17 @@ from tests.fleet.world import CloudDialer, FileCloud, HandClock, Watcher
 SMALL = Resources(cpu=1, memory=512)
 BEGIN = 1_000_000.0
 PARTS = {
-    "journal": (
-        "open_attempt open_intent update_intent put_instance update_instance close_attempt "
-        "add_run_instance"
-    ).split(),
-    "cloud": "offers launch get list terminate".split(),
-    "dialer": "new_host_key preload knock connect".split(),
+    "journal": [
+        "open_attempt",
+        "open_intent",
+        "update_intent",
+        "put_instance",
+        "update_instance",
+        "close_attempt",
+        "add_run_instance",
+    ],
+    "cloud": ["offers", "launch", "get", "list", "terminate"],
+    "dialer": ["new_host_key", "preload", "knock", "connect"],
 }
 """The steps at which a client can die: every call that leaves it."""
 
@@ -70,7 +75,7 @@ def churn(home: str, cloud: str, times: str) -> None:
 def crash(folder: str, scenario: str) -> None:
     """Runs the scenario once to count its steps, then once for each way of dying in it."""
     steps: list[str] = []
-    _scenario(Path(folder) / "whole", scenario, lambda name: steps.append(name), "before")
+    _scenario(Path(folder) / "whole", scenario, steps.append, "before")
     for number, name in enumerate(steps):
         for when in ("before", "after"):
             child = os.fork()

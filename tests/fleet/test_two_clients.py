@@ -62,7 +62,10 @@ def test_killed_client_frees_its_instance(shared_world: World) -> None:
 def test_many_clients_never_collide(shared_world: World) -> None:
     """Four processes that acquire and release as fast as they can never hold the same instance,
     and need no more instances than there are clients."""
-    crowd = [client("churn", str(shared_world.home), str(shared_world.cloud.folder), "8") for _ in range(4)]
+    crowd = [
+        client("churn", str(shared_world.home), str(shared_world.cloud.folder), "8")
+        for _ in range(4)
+    ]
     ended = [(one.communicate(timeout=50)[1], one.returncode) for one in crowd]
     assert [code for _, code in ended] == [0, 0, 0, 0], ended
     assert 1 <= len(shared_world.cloud.live()) <= 4
@@ -77,7 +80,9 @@ def test_live_launch_of_another_client_is_left_alone(shared_world: World) -> Non
         assert other.stdout is not None
         theirs = other.stdout.readline().strip()
         fleet = shared_world.fleet()
-        token = next(one.tags["byoc-token"] for one in shared_world.cloud.live() if one.id == theirs)
+        token = next(
+            one.tags["byoc-token"] for one in shared_world.cloud.live() if one.id == theirs
+        )
         intent = fleet.journal.intent(token)
         assert intent is not None
         # as it stands while the other one boots, and old enough to be given up

@@ -192,9 +192,9 @@ class FileCloud:
 
     def _instance(self, machine: dict[str, Any]) -> Instance:
         ready, state, detail = machine["ready"], machine["state"], machine["detail"]
-        if state == "running" and machine["dies"]:
-            if self.clock.wall() > machine["started"]:
-                state, detail = "gone", machine["dies"]
+        died = machine["dies"] and self.clock.wall() > machine["started"]
+        if state == "running" and died:
+            state, detail = "gone", machine["dies"]
         if state == "running" and (ready is None or self.clock.wall() < ready):
             state = "pending"
         return Instance(
@@ -264,9 +264,7 @@ class CloudDialer:
             return None
         return socket.socket()
 
-    def connect(
-        self, target: Target, timeout: float, door: socket.socket | None = None
-    ) -> Any:
+    def connect(self, target: Target, timeout: float, door: socket.socket | None = None) -> Any:
         if door is not None:
             door.close()
         machine = self._machine(target)

@@ -205,28 +205,30 @@ def test_later_files_win(tmp_path: Path) -> None:
     assert by_path(groups) == {"/root/x": b"3"}
 
 
-def test_too_much_is_refused_and_the_biggest_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_much_is_refused_and_the_biggest_are_named(tmp_path: Path) -> None:
     """Before anything is read: the total, the limit and the five biggest files, biggest first."""
-    monkeypatch.setattr(mounts, "MAX_BYTES", 4 * 1024**2)
     for number in range(1, 8):
         with open(tmp_path / f"f{number}.bin", "wb") as file:
-            file.truncate(number * 1024**2)
-    with pytest.raises(InvalidError, match=r"28\.0 MiB") as caught:
+            file.truncate(number * 100 * 1024**2)  # takes no room: it is never written
+    with pytest.raises(InvalidError, match=r"2800\.0 MiB") as caught:
         mounts.for_folder(tmp_path)
     message = str(caught.value)
-    assert message.index("f7.bin (7.0 MiB)") < message.index("f3.bin") and "f2.bin" not in message
-    small = [mounts.from_bytes(f"/root/{n}", bytes([n]) * 1024**2) for n in range(5)]
-    with pytest.raises(InvalidError, match=r"5\.0 MiB"):
-        mounts.collect(small)
+    assert message.index("f7.bin (700.0 MiB)") < message.index("f3.bin")
+    assert "f2.bin" not in message
 
 
-def test_the_same_content_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is sent once for many places does not fill the limit."""
-    monkeypatch.setattr(mounts, "MAX_BYTES", 1024)
-    entries = [mounts.from_bytes(f"/root/{n}", b"x" * 512) for n in range(10)]
-    assert len(mounts.collect(entries)) == 10
+def test_all_groups_together_have_the_limit() -> None:
+    """Each group may be small enough alone; what is one content counts once."""
+    size = mounts.MAX_BYTES // 4
+
+    def group(digest: str) -> list[FileEntry]:
+        return [FileEntry(f"/root/{digest[0]}", b"", size, 0o644, digest)]
+
+    assert len(mounts.collect(*(group(str(n) * 64) for n in range(4)))) == 4
+    with pytest.raises(InvalidError, match=r"1280\.0 MiB"):
+        mounts.collect(*(group(str(n) * 64) for n in range(5)))
+    many = [FileEntry(f"/root/{n}", b"", size, 0o644, "0" * 64) for n in range(10)]
+    assert len(mounts.collect(many)) == 10
 
 
 def test_sockets_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,12 +141,11 @@ def test_without_git_the_folder_is_walked(tmp_path: Path, monkeypatch: pytest.Mo
     assert files(tmp_path) == ["a.py", "sub/b.py"]
 
 
-def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_files_are_refused(tmp_path: Path) -> None:
     """The walk stops at the limit and says what to do."""
     write(tmp_path, *(f"d{i}/f{j}" for i in range(5) for j in range(5)))
-    monkeypatch.setattr(selection, "MAX_FILES", 20)
     with pytest.raises(InvalidError, match="more than 20 files") as caught:
-        selection.select(tmp_path)
+        selection.select(tmp_path, limit=20)
     assert ".byocignore" in caught.value.hints[0]
 
 

@@ -74,6 +74,9 @@ class Index:
             def do_GET(self) -> None:
                 index.answer(self)
 
+            def do_HEAD(self) -> None:
+                index.answer(self)
+
             def log_message(self, format: str, *args: object) -> None:
                 """Quiet."""
 
@@ -117,7 +120,8 @@ class Index:
         if code == 401:
             request.send_header("WWW-Authenticate", "Basic")
         request.end_headers()
-        request.wfile.write(body)
+        if request.command != "HEAD":
+            request.wfile.write(body)
 
     @contextmanager
     def serving(self) -> Iterator[Index]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -29,7 +29,7 @@ Subsystem sftp internal-sftp
 # benchmarks are not about what the user has in there.
 SetEnv SHLVL=3 {environment}
 """
-USER = getpass.getuser()
+USER = pwd.getpwuid(os.getuid()).pw_name
 
 
 def program() -> str | None:

@@ -149,8 +149,8 @@ def late_upward(modules: list[Module], plan: dict[str, int]) -> list[Finding]:
 
 
 def _named(module: Module) -> Iterator[tuple[ast.AST, str]]:
-    prose = docstrings(module.tree)
-    for node in ast.walk(module.tree):
+    prose = docstrings(module)
+    for node in module.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
             match = OWN_NAME.fullmatch(node.value)
             if match:

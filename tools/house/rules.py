@@ -13,13 +13,8 @@ from .source import Finding, Module, docstring, docstrings, dotted, functions
 CLOUD = re.compile(r"(?<![A-Za-z])(aws|gcp|oci|ec2|azure)(?![A-Za-z])", re.IGNORECASE)
 """A cloud's name as a word, also within an identifier such as ``aws_profile``."""
 CLOUD_ROOMS = ("providers", "pricing/data", "emulator")
-CLOUD_CONSTANTS = frozenset(
-    {
-        ("byoc.settings", "CLOUDS"),  # what the configuration accepts as a cloud's name
-        ("byoc.images.selection", "_SECRET_DIRS"),  # folders of credentials, never uploaded
-    }
-)
-"""Constants that may name the clouds, by module."""
+CLOUD_CONSTANTS = frozenset({("byoc.images.selection", "_SECRET_DIRS")})
+"""Constants that may name the clouds, by module: folders of credentials, which are never sent."""
 CLOUD_WORDS = frozenset({"from_aws_ecr", "from_gcp_artifact_registry"})
 """Public names that users know from elsewhere."""
 
@@ -53,7 +48,6 @@ RANDOM_MODULES = frozenset({"random", "secrets", "uuid"})
 DYNAMIC_IMPORT = frozenset(
     {
         "byoc._lazy",  # the public names
-        "byoc.cli.group",  # the table of commands
         "byoc.providers",  # the table of providers
         "byoc.sdk.load",  # the user's program
         "byoc.runtime_agent.worker",  # the user's program, and what of byoc it uses
@@ -68,8 +62,8 @@ def cloud_names(module: Module) -> Iterator[Finding]:
     """A cloud named outside providers/: a string, an identifier or a keyword."""
     if module.name.removeprefix("byoc.").replace(".", "/").startswith(CLOUD_ROOMS):
         return
-    prose = docstrings(module.tree) | _allowed_constants(module)
-    for node in ast.walk(module.tree):
+    prose = docstrings(module) | _allowed_constants(module)
+    for node in module.nodes:
         words = _words(node)
         found = CLOUD.search(words)
         if found and words not in CLOUD_WORDS and id(node) not in prose:
@@ -106,7 +100,7 @@ def direct_clock(module: Module) -> Iterator[Finding]:
             yield module.finding(node, f"draws random numbers by {target}; take clock.Ids")
         elif target in CLOCK_CALLS:
             yield module.finding(node, f"imports {target}; take a clock.Clock")
-    for use in ast.walk(module.tree):
+    for use in module.nodes:
         if isinstance(use, ast.Attribute) and (name := dotted(use)) in CLOCK_CALLS:
             yield module.finding(use, f"uses {name}; take a clock.Clock")
         elif isinstance(use, ast.Call) and _reads_clock(use):
@@ -144,7 +138,7 @@ def dynamic_imports(module: Module) -> Iterator[Finding]:
     """An import by a computed name where the layers could not see it."""
     if module.name in DYNAMIC_IMPORT:
         return
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Call) and not _names_a_stranger(node):
             name = dotted(node.func)
             if name.rpartition(".")[2] in ("import_module", "__import__"):
@@ -163,7 +157,7 @@ def blind_handlers(module: Module) -> Iterator[tuple[ast.ExceptHandler, str]]:
 
     A handler that ends by raising again swallows nothing.
     """
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.ExceptHandler) and _blind(node.type):
             last = node.body[-1]
             if not (isinstance(last, ast.Raise) and last.exc is None):
@@ -191,7 +185,7 @@ def unexplained_handlers(module: Module) -> Iterator[Finding]:
 
 def stubs(module: Module) -> Iterator[Finding]:
     """Functions that only pretend: they raise NotImplementedError, or have no body at all."""
-    abstract = _abstract(module.tree)
+    abstract = _abstract(module)
     for name, node in functions(module):
         body = node.body[1:] if docstring(node) else node.body
         for statement in ast.walk(node):
@@ -211,10 +205,10 @@ def _empty(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Pass) or ellipsis
 
 
-def _abstract(tree: ast.Module) -> set[int]:
+def _abstract(module: Module) -> set[int]:
     """Ids of the functions that are meant to be empty: protocols' methods and overloads."""
     meant: set[int] = set()
-    for node in ast.walk(tree):
+    for node in module.nodes:
         if isinstance(node, ast.ClassDef) and any("Protocol" in ast.dump(b) for b in node.bases):
             meant |= {id(child) for child in node.body}
         marks = [dotted(d) for d in getattr(node, "decorator_list", [])]

@@ -41,6 +41,11 @@ class Module:
         return ast.parse(self.text, self.path)
 
     @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of the tree; most rules look at all of them."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
     def comments(self) -> dict[int, str]:
         """The comment of each line that has one, without the ``#``."""
         tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
@@ -121,11 +126,11 @@ def docstring(node: ast.AST) -> ast.Constant | None:
     return value if is_text and isinstance(value, ast.Constant) else None
 
 
-def docstrings(tree: ast.Module) -> set[int]:
+def docstrings(module: Module) -> set[int]:
     """Ids of every bare string statement: docstrings, and those that describe a constant."""
     return {
         id(node.value)
-        for node in ast.walk(tree)
+        for node in module.nodes
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
 

@@ -36,7 +36,7 @@ def sleeps(module: Module) -> Iterator[Finding]:
     """A test, or a helper of one, that waits for time to pass."""
     if module.path in MAY_SLEEP or PROGRAMS in module.path:
         return
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Call) and dotted(node.func) in SLEEPS and not _yields_only(node):
             yield module.finding(node, "sleeps; wait for a condition by tests.helpers.until")
 
@@ -70,9 +70,18 @@ def _asserts(function: Function) -> bool:
     for node in ast.walk(function):
         if isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant):
             return True
-        if isinstance(node, ast.Call) and CHECKS.search(dotted(node.func).rpartition(".")[2]):
-            return True
+        if isinstance(node, ast.Call):
+            name = dotted(node.func).rpartition(".")[2]
+            if CHECKS.search(name) or any(
+                word.arg == "check" and _true(word) for word in node.keywords
+            ):
+                return True
     return False
+
+
+def _true(word: ast.keyword) -> bool:
+    """``subprocess.run(..., check=True)`` fails when the program does."""
+    return isinstance(word.value, ast.Constant) and word.value.value is True
 
 
 def patches(modules: list[Module]) -> int:

@@ -7,13 +7,13 @@ imported only for the live line of a terminal (importing it costs 20-40 ms of CP
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
 
 SCHEMA_VERSION = 1
 """Of every JSON object on stdout. Raised when a field changes its meaning or goes."""
@@ -42,9 +42,11 @@ class Console:
         self.on_reader_gone: Callable[[], None] = lambda: None
         self._lock = threading.RLock()
         self._live: LiveLine | None = None
+        self._mid_line = False
         self._result = _divert_stdout() if as_json else 1
         terminal = _is_terminal(sys.stderr)
         self.live = terminal and not quiet and not environ.get("CI") and _moves(environ)
+        self._shared = terminal and _is_terminal(sys.stdout)
         self._colour = _wants_colour(environ, terminal)
 
     # --- data -------------------------------------------------------------------------------
@@ -54,6 +56,8 @@ class Console:
 
     def json_object(self, command: str, exit_code: int, fields: Mapping[str, Any]) -> None:
         """The one object of ``--json``. ``fields`` may hold data classes and tuples."""
+        import json  # 3 ms: only those who ask for it pay
+
         head = {"schema_version": SCHEMA_VERSION, "command": command, "ok": exit_code == 0}
         whole = head | {"exit_code": exit_code} | {k: plain(v) for k, v in fields.items()}
         # A lone surrogate (a file name that is not UTF-8) is escaped, so that the object is UTF-8.
@@ -89,7 +93,8 @@ class Console:
 
     def plain(self, text: str) -> None:
         """A line on stderr as it is (a cause, a traceback), also when quiet."""
-        self.write(2, (text + "\n").encode(errors="backslashreplace"))
+        start = "\n" if self._mid_line else ""
+        self.write(2, (start + text + "\n").encode(errors="backslashreplace"))
 
     def paint(self, code: str, text: str) -> str:
         """``text`` in a colour where colours are wanted."""
@@ -101,17 +106,23 @@ class Console:
         stream = sys.__stdout__ if fd == 1 else sys.__stderr__
         if stream is None:  # closed by the caller's shell (>&-): nobody wants it
             return
-        with self._lock:
-            if self._live is not None:
-                self._live.hide()
+        with self._above(data.endswith(b"\n")):
             try:
                 _flush_users(fd)
                 stream.buffer.write(data)
                 stream.buffer.flush()
             except BrokenPipeError:
                 self._lose(fd, stream)
+
+    @contextmanager
+    def _above(self, whole_line: bool) -> Iterator[None]:
+        """Around output: the live line is away, and comes back when a line is complete."""
+        with self._lock:
             if self._live is not None:
-                self._live.at_line_start = data.endswith(b"\n")
+                self._live.hide()
+                self._live.at_line_start = whole_line
+            self._mid_line = self._shared and not whole_line
+            yield
 
     def finish(self) -> None:
         """Flush what is left, give stdout back; a reader that has gone away is no error."""
@@ -141,6 +152,10 @@ class Console:
         """Keep one line at the bottom of the terminal that shows ``text()``. No-op elsewhere."""
         if self.live and self._live is None:
             self._live = LiveLine(self._lock, text)
+            self._users = sys.stdout, sys.stderr
+            if sys.stdout is not None:
+                sys.stdout = cast(TextIO, _Above(sys.stdout, self._above))
+            sys.stderr = cast(TextIO, _Above(sys.stderr, self._above))
 
     def stop_live(self) -> None:
         """Take the line away."""
@@ -148,6 +163,25 @@ class Console:
             live, self._live = self._live, None
         if live is not None:
             live.close()
+            sys.stdout, sys.stderr = self._users
+
+
+class _Above:
+    """The user's own ``sys.stdout`` while the live line is shown: what is printed goes above it."""
+
+    def __init__(self, stream: TextIO, above: Callable[[bool], Any]) -> None:
+        self._stream = stream
+        self._above = above
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """As the stream's own, at once."""
+        with self._above(text.endswith("\n")):
+            count = self._stream.write(text)
+            self._stream.flush()
+        return count
 
 
 class LiveLine:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,12 +36,16 @@ def logs_folder() -> Path:
     try:
         return merged().home / LOGS
     except (SettingsError, InvalidError):
+        import tempfile  # 4 ms: only those who need it pay
+
         return Path(tempfile.gettempdir()) / "byoc-logs"
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A private folder that is removed afterwards."""
+    import tempfile  # 4 ms: only those who need it pay
+
     with tempfile.TemporaryDirectory(prefix="byoc-") as folder:
         yield Path(folder)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -52,7 +52,10 @@ class Interrupts:
     def leave(self) -> None:
         """Cancel from any thread without a word: whoever read stdout has gone."""
         self._silent = True
-        _thread.interrupt_main()
+        main = threading.main_thread().ident
+        assert main is not None
+        # A real signal, to that thread: it wakes a wait, which _thread.interrupt_main() does not.
+        signal.pthread_kill(main, signal.SIGINT)
 
     def _receive(self, _number: int, _frame: FrameType | None) -> None:
         self._count += 1

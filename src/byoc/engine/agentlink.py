@@ -1,12 +1,14 @@
 """The client's end of one agent: a session that outlives its connections.
 
-Threads: a reader per link, which also makes lost connections anew, and a heart that renews the
-lease and notices silence. Whoever has something to send writes it, if nobody else is writing.
+Threads: a reader, which also makes lost connections anew; a heart that renews the lease; a watch
+that notices silence, apart from the heart, which may be stuck in a write. Whoever has something to
+send writes it, if nobody else is writing.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -14,22 +16,39 @@ from typing import Any, Protocol
 
 from .. import limits
 from ..clock import Clock
-from ..errors import AgentError, ConnectionLostError, HostKeyError, InstanceError, ProtocolError
+from ..errors import (
+    AgentError,
+    ConnectionLostError,
+    HostKeyError,
+    InstanceError,
+    ProtocolError,
+    ProviderError,
+)
+from ..providers.base import Instance
 from ..runtime_agent.bundle import Bundle
 from ..transport.ssh import Connection
 from ..transport.stream import ByteStream
 from ..wire import VERSION, link, messages
+from . import threads
 
 CONTROL, LOGS = 0, 1
+LEAST_TRY = 1.0
+"""Seconds that an attempt to reconnect gets even when less of the lease is left."""
 Handler = Callable[[int, link.Buffer], None]
 """Called on the reader's thread with (link.DATA or link.END, bytes)."""
 
 
-class Connector(Protocol):
-    """Makes a new authenticated connection to the instance."""
+class Machine(Protocol):
+    """What the link needs of a held instance."""
 
-    def __call__(self) -> Connection:
-        """Raises an InstanceError; HostKeyError means never to try again."""
+    def connect(self, timeout: float | None = None) -> Connection:
+        """A new authenticated connection, within ``timeout`` seconds.
+
+        Raises an InstanceError; HostKeyError means never to try again.
+        """
+
+    def look(self) -> Instance:
+        """The instance as its provider sees it. Raises ProviderError."""
 
 
 class AgentLink:
@@ -37,7 +56,7 @@ class AgentLink:
 
     def __init__(
         self,
-        connector: Connector,
+        machine: Machine,
         bundle: Bundle,
         *,
         session: str,
@@ -47,7 +66,7 @@ class AgentLink:
         clock: Clock,
         on_lost: Callable[[InstanceError], None],
     ) -> None:
-        self._connector = connector
+        self._machine = machine
         self._bundle = bundle
         self._session = session
         self._python = python
@@ -66,7 +85,9 @@ class AgentLink:
         self._replies: dict[int, Future[dict[str, Any]]] = {}
         self._next_request = 1
         self._closed = threading.Event()
-        self._heard = clock.mono()
+        self._heard = clock.mono()  # any byte: tells silence
+        self._good = self._heard  # a frame of the agent's: what the lease is counted from
+        self._rest = b""  # what came behind the hello
         self._dispatching = False
         self._lost: InstanceError | None = None
         self.hello: dict[str, Any] = {}
@@ -75,15 +96,22 @@ class AgentLink:
 
     def open(self) -> None:
         """First contact: ship the agent, start the session. Raises an InstanceError."""
-        self._connect(first=True)
-        threading.Thread(target=self._read_loop, name="byoc-reader", daemon=True).start()
-        threading.Thread(target=self._heart, name="byoc-heart", daemon=True).start()
+        try:
+            self._connect(True, math.inf)
+        except ConnectionLostError as cause:
+            lost = self._reconnect(cause, first=True)
+            if lost is not None:
+                raise lost from cause
+        threads.start("byoc-reader", self._read)
+        threads.start("byoc-heart", self._heart)
+        threads.start("byoc-watch", self._watch)
 
     def close(self) -> None:
         """Drop the connection; the agent keeps what it was last told."""
-        self._closed.set()
-        self._fail_replies(ConnectionLostError("the session was closed"))
-        stream, connection = self._stream, self._connection
+        with self._lock:
+            self._closed.set()
+            stream, connection = self._stream, self._connection
+        self._refuse(ConnectionLostError(_CLOSED))
         if stream is not None:
             stream.close()
         if connection is not None:
@@ -103,9 +131,9 @@ class AgentLink:
 
     def send(self, stream: int, head: Mapping[str, Any], *buffers: link.Buffer) -> None:
         """Queue a message and write what can be written. Raises when the instance is lost."""
-        if self._lost is not None:
-            raise self._lost
         with self._lock:
+            if self._lost is not None:
+                raise self._lost
             self._link.send(stream, *messages.encode(dict(head), buffers))
         self._write()
 
@@ -130,14 +158,14 @@ class AgentLink:
         """Send a request on the control stream; the future gives the agent's reply."""
         future: Future[dict[str, Any]] = Future()
         with self._lock:
+            if self._lost is not None:
+                future.set_exception(self._lost)
+                return future
             number = self._next_request
             self._next_request += 1
             self._replies[number] = future
-        try:
-            self.send(CONTROL, {**head, "req": number}, *buffers)
-        except InstanceError as error:
-            self._replies.pop(number, None)
-            future.set_exception(error)
+            self._link.send(CONTROL, *messages.encode({**head, "req": number}, buffers))
+        self._write()
         return future
 
     def _write(self) -> None:
@@ -152,13 +180,11 @@ class AgentLink:
 
     def _write_due(self) -> None:
         while True:
-            stream = self._stream
-            if stream is None:
-                return  # between connections; resumed later
-            with self._lock:
-                parts = self._link.outgoing()
-            if not parts:
-                return
+            with self._lock:  # together: frames of a resumed link must not go to the old stream
+                stream = self._stream
+                parts = self._link.outgoing() if stream is not None else []
+            if stream is None or not parts:
+                return  # or between connections; resumed later
             size = sum(len(p) if not isinstance(p, memoryview) else p.nbytes for p in parts)
             try:
                 if size <= limits.CHUNK // 4:
@@ -172,31 +198,47 @@ class AgentLink:
 
     # --- receiving ------------------------------------------------------------------------
 
-    def _read_loop(self) -> None:
+    def _read(self) -> None:
+        """The reader. Whatever ends it, nobody waits for it any longer."""
+        lost: InstanceError = AgentError("what the instance sent could not be handled")
+        try:
+            lost = self._read_loop()
+        finally:
+            if not self._closed.is_set():
+                self._refuse(lost)
+                self._on_lost(lost)
+
+    def _read_loop(self) -> InstanceError:
+        """Read, and reconnect when a connection breaks; returns why there is none any more."""
         while not self._closed.is_set():
             stream = self._stream
             assert stream is not None
             try:
-                data = stream.read(limits.CHUNK)
+                data, self._rest = self._rest or stream.read(limits.CHUNK), b""
                 if data:
                     self._heard = self._clock.mono()
                     self._dispatch(data)
                     continue
-                cause: InstanceError = ConnectionLostError(
-                    "the agent's channel ended", hints=(stream.stderr()[-500:],)
-                )
+                words = f"the agent's channel ended {stream.stderr()[-500:]}"
+                cause: InstanceError = ConnectionLostError(words.rstrip())
+            except link.FrameError as error:  # of a message, which no new connection mends
+                return AgentError(f"the instance sent {error}")
             except InstanceError as error:
                 cause = error
-            except link.FrameError as error:
-                cause = ProtocolError(f"the instance sent {error}")
-            if self._closed.is_set() or not self._again(cause):
-                return
+            lost = self._reconnect(cause)
+            if lost is not None:
+                return lost
+        return ConnectionLostError(_CLOSED)
 
     def _dispatch(self, data: bytes) -> None:
         self._dispatching = True
         try:
             with self._lock:
-                events = self._link.received(data)
+                try:
+                    events = self._link.received(data)
+                except link.FrameError as error:
+                    raise ProtocolError(f"the instance sent {error}") from error
+            self._good = self._heard
             for event in events:
                 handler = self._handlers.get(event.stream)
                 if handler is not None:
@@ -211,48 +253,61 @@ class AgentLink:
         for message in self._control.feed(payload):
             head = message.head
             if head.get("t") == "reply":
-                future = self._replies.pop(head["req"], None)
+                with self._lock:
+                    future = self._replies.pop(head["req"], None)
                 if future is not None:
                     future.set_result(head)
 
     # --- connections ----------------------------------------------------------------------
 
-    def _connect(self, first: bool) -> None:
-        """One attempt: connect, ship the agent, greet. Sets the stream. Raises InstanceError."""
-        connection = self._connector()
+    def _connect(self, first: bool, left: float) -> None:
+        """One attempt, of ``left`` seconds at most: connect, ship the agent, greet; sets the
+        stream. Raises InstanceError."""
+        timeout = None if left > limits.CONNECT_TIMEOUT else max(LEAST_TRY, left)
+        connection = self._machine.connect(timeout)
         try:
+            stream, answer, rest = self._greet(connection, first, max(LEAST_TRY, left))
+            if not first and answer.get("fresh"):
+                raise AgentError("the agent was restarted and lost what it ran", hints=_LOST_HINTS)
             with self._lock:
-                received = self._link.received_seq
-            hello = {
-                "v": VERSION,
-                "session": self._session,
-                "received": received,
-                "takeover": first,
-                "end": list(self._end_command),
-                "ttl": self._lease,
-            }
-            greeting = json.dumps(hello).encode() + b"\n"
-            command = self._bundle.command(self._python)
-            stream = connection.exec(command, self._bundle.stdin + greeting)
-            answer, rest = self._read_hello(stream)
+                if self._closed.is_set():
+                    raise ConnectionLostError(_CLOSED)
+                self._link.resume(int(answer["received"]))
+                self._link.ping()  # its answer proves that frames come through
+                self.hello, self._rest = answer, rest
+                self._connection, self._stream = connection, stream
+        except link.FrameError as error:
+            connection.close()
+            raise AgentError(f"the session cannot be resumed: {error}") from error
         except BaseException:
             connection.close()
             raise
-        if not first and answer.get("fresh"):
-            connection.close()
-            raise AgentError("the agent was restarted and lost what it ran", hints=_LOST_HINTS)
-        with self._lock:
-            self._link.resume(int(answer["received"]))
-        self.hello = answer
-        self._connection, self._stream = connection, stream
         self._heard = self._clock.mono()
-        if rest:
-            self._dispatch(rest)
         self._write()
 
-    def _read_hello(self, stream: ByteStream) -> tuple[dict[str, Any], bytes]:
+    def _greet(
+        self, connection: Connection, first: bool, left: float
+    ) -> tuple[ByteStream, dict[str, Any], bytes]:
+        """Start or find the agent; its stream, its hello, and what came behind that."""
+        with self._lock:
+            received = self._link.received_seq
+        hello = {
+            "v": VERSION,
+            "session": self._session,
+            "received": received,
+            "takeover": first,
+            "end": list(self._end_command),
+            "ttl": self._lease,
+        }
+        greeting = json.dumps(hello).encode() + b"\n"
+        command = self._bundle.command(self._python)
+        stream = connection.exec(command, self._bundle.stdin + greeting)
+        answer, rest = self._read_hello(stream, min(limits.HELLO_TIMEOUT, left))
+        return stream, answer, rest
+
+    def _read_hello(self, stream: ByteStream, timeout: float) -> tuple[dict[str, Any], bytes]:
         """The agent's first line, and what came behind it."""
-        guard = threading.Timer(limits.HELLO_TIMEOUT, stream.close)
+        guard = threading.Timer(timeout, stream.close)
         guard.daemon = True
         guard.start()
         try:
@@ -282,56 +337,59 @@ class AgentLink:
             raise AgentError(f"the agent speaks protocol {answer.get('v')}, this is {VERSION}")
         return answer, rest
 
-    def _again(self, cause: InstanceError) -> bool:
-        """Make the connection anew within the lease; False when the instance is lost."""
-        old, self._stream = self._connection, None
+    def _reconnect(self, cause: InstanceError, first: bool = False) -> InstanceError | None:
+        """Make the connection anew, within a lease of the last good frame; or why it cannot be."""
+        with self._lock:
+            old, self._stream = self._connection, None
         if old is not None:
             old.close()
-        deadline = self._heard + self._lease
+        deadline = self._good + self._lease
         pause = limits.RECONNECT_PAUSE
         while not self._closed.wait(pause):
-            try:
-                self._connect(first=False)
-                return True
-            except (HostKeyError, AgentError) as error:
-                return self._give_up(error)
-            except InstanceError as error:
-                cause = error
-            if self._clock.mono() > deadline:
-                lost = ConnectionLostError(
+            left = deadline - self._clock.mono()
+            if left <= 0:
+                return ConnectionLostError(
                     f"the instance did not answer for {self._lease:g} s: {cause.message}",
                     hints=_LOST_HINTS,
                 )
-                return self._give_up(lost)
+            try:
+                self._connect(first, left)
+                return None
+            except (HostKeyError, AgentError) as error:
+                return error
+            except InstanceError as error:
+                cause = error
+            ended = self._ended()
+            if ended:
+                return ConnectionLostError(f"the instance ended: {ended}", hints=_LOST_HINTS)
             pause = min(pause * 2, limits.RECONNECT_PAUSE_MAX)
-        return False
+        return ConnectionLostError(_CLOSED)
 
-    def _give_up(self, error: InstanceError) -> bool:
-        self._lost = error
-        self._fail_replies(error)
-        self._on_lost(error)
-        return False
+    def _ended(self) -> str:
+        """Why the instance has ended or is ending, in its provider's words; empty if it lives."""
+        try:
+            seen = self._machine.look()
+        except ProviderError:
+            return ""  # not known: the lease decides
+        return (seen.detail or seen.state) if seen.state in ("ending", "gone") else ""
 
-    def _fail_replies(self, error: InstanceError) -> None:
-        replies, self._replies = self._replies, {}
+    def _refuse(self, error: InstanceError) -> None:
+        """From now on whoever asks for anything is told ``error``, and whoever waits too."""
+        with self._lock:
+            self._lost = self._lost or error
+            replies, self._replies = self._replies, {}
         for future in replies.values():
             future.set_exception(error)
 
     def _heart(self) -> None:
-        """Renew the lease, keep the connection warm, notice silence."""
+        """Renew the lease and keep the connection warm."""
         beat = min(limits.KEEPALIVE_EVERY, self._lease / 4)
         renew = min(limits.LEASE_RENEW_EVERY, self._lease / 4)
         renewed = self._clock.mono()
-        while not self._closed.wait(beat):
+        while not self._closed.wait(beat) and self._lost is None:
+            if self._stream is None:
+                continue
             now = self._clock.mono()
-            stream = self._stream
-            if self._lost is not None:
-                return
-            if stream is None:
-                continue
-            if now - self._heard > limits.SILENCE_LIMIT and not self._dispatching:
-                stream.close()
-                continue
             with self._lock:
                 if now - renewed >= renew:
                     renewed = now
@@ -339,5 +397,15 @@ class AgentLink:
                 self._link.ping()
             self._write()
 
+    def _watch(self) -> None:
+        """Notice silence, well within the lease, and end the connection for it."""
+        limit = min(limits.SILENCE_LIMIT, self._lease / 2)
+        while not self._closed.wait(limit / 4) and self._lost is None:
+            stream = self._stream
+            silent = self._clock.mono() - self._heard
+            if stream is not None and silent > limit and not self._dispatching:
+                stream.close()
 
+
+_CLOSED = "the session was closed"
 _LOST_HINTS = ("the calls that ran there are tried again on another instance where that is safe",)

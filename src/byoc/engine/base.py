@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..clock import Clock, Ids
 from ..errors import CancelledError, Error, InstanceError, ProviderError
 from ..fleet import Fleet, open_fleet
+from ..fleet.ports import Dialer
 from ..placement import Rules
 from ..resources import Resources
 from ..runtime_agent import bundle
@@ -73,6 +74,7 @@ class Base:
         kind: str,
         clock: Clock,
         ids: Ids,
+        dialer: Dialer | None = None,
     ) -> None:
         self.settings = settings
         self.options = options
@@ -80,12 +82,15 @@ class Base:
         self.clock = clock
         self._kind = kind
         self._ids = ids
+        self._dialer = dialer
         self._reporter = Stages(reporter)
         self._lock = threading.RLock()
         self._ended = threading.Condition(self._lock)
         self._acquiring = threading.Lock()
         self._hosts: list[LiveInstance] = []
         self._gone: list[LiveInstance] = []
+        self._leaving: list[threads.Task[None]] = []
+        self._late = False  # whatever is acquired from now on, nobody is there to give it back
         self._ticker = threads.Ticker(clock)
         self._closed = False
         self._run_begun: float | None = None
@@ -98,7 +103,7 @@ class Base:
 
     def __enter__(self) -> Self:
         """Open the journal and note the run; nothing is rented."""
-        opened = open_fleet(self.settings, self._reporter, os.environ, self.clock)
+        opened = open_fleet(self.settings, self._reporter, os.environ, self.clock, self._dialer)
         self._fleet = self._stack.enter_context(opened)
         row = Run(
             self.run_id,
@@ -149,12 +154,17 @@ class Base:
         if not self._acquiring.acquire(timeout=JOIN_WAIT):
             self._reporter.notice("an instance is still being started; its lease ends it")
         with self._lock:
+            self._late = True
             hosts = list(self._hosts)
         if self._run_begun is not None:
             self._stage("run", "done", "", self._run_begun)
-        releases = [threads.Task("byoc-release", partial(self._release, host)) for host in hosts]
-        for release in releases:
-            release.result()
+        self._leaving += [self._leave(host) for host in hosts]
+        for leaving in self._leaving:
+            leaving.result()
+
+    def _leave(self, host: LiveInstance) -> threads.Task[None]:
+        """Give an instance back, or up, in a thread; the end of the run waits for it."""
+        return threads.Task("byoc-release", partial(self._release, host))
 
     def _release(self, host: LiveInstance) -> None:
         instance = host.held.instance
@@ -277,8 +287,11 @@ class Base:
         seconds = self.clock.mono() - begun + held.connecting
         self._reporter.stage("connect", "done", "warm" if held.warm else "new", seconds)
         with self._lock:
-            self._hosts.append(host)
-        return host
+            if not self._late:
+                self._hosts.append(host)
+                return host
+        host.abandon()
+        raise CancelledError("the run is over")
 
     def _stage(self, name: str, status: str, detail: str = "", begun: float | None = None) -> None:
         now = self.clock.mono()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import select
@@ -23,6 +24,8 @@ from .pool import Slot
 
 STDIN_AHEAD = 1024 * 1024
 """Bytes of stdin sent ahead of what the remote program has read."""
+PIECES_AHEAD = 64
+"""Fetched pieces, of a MiB at most, that wait for the disk here before the instance has to wait."""
 FETCH_WAIT = 600.0
 """Seconds without any piece of an artifact after which fetching is given up."""
 _MISSING = 127
@@ -32,6 +35,7 @@ class Commands(Base):
     """One program on one instance, in the image's environment, with a synced folder."""
 
     _program: tuple[Slot, queue.SimpleQueue[Any]] | None = None
+    _fetching: _Pieces | None = None
 
     def command(
         self,
@@ -93,9 +97,7 @@ class Commands(Base):
         host = self._instance(self.merged(resources))
         begun = self.clock.mono()
         self._stage("image", "start")
-        building = threads.Task("byoc-env", lambda: host.build(plan))
-        host.sync(entries)
-        env = building.result()
+        env = host.prepare(entries, plan)
         self._stage("image", "done", "built" if env["built"] else "cached", begun)
         self._stage("run", "start")
         return host, env
@@ -142,27 +144,57 @@ class Commands(Base):
     def _host_lost(self, host: LiveInstance, error: InstanceError) -> None:
         if self._program is not None:
             self._program[1].put(error)
+        if self._fetching is not None:
+            self._fetching.put(error)
 
     # --- artifacts ------------------------------------------------------------------------
 
     def fetch(self, host: LiveInstance, patterns: Sequence[str], into: Path) -> list[Path]:
         """Bring back the files that match; existing ones are replaced. Returns their paths."""
-        pieces: queue.Queue[Any] = queue.Queue(maxsize=64)
-        host.fetch(mounts.ROOT, patterns, pieces.put)
+        pieces = self._fetching = _Pieces()
         writer = _Writer(into)
-        while True:
-            try:
-                message = pieces.get(timeout=FETCH_WAIT)
-            except queue.Empty:
-                raise RemoteError("the artifacts stopped arriving") from None
-            if message is None:
-                break
-            writer.take(message.head, message.buffers[0])
+        try:
+            host.fetch(mounts.ROOT, patterns, pieces.put)
+            while (message := pieces.take()) is not None:
+                writer.take(message.head, message.buffers[0])
+        finally:
+            self._fetching = None
+            pieces.leave()
         for name in writer.problems:
             self._reporter.notice(f"artifact {name}")
         if not writer.done:
             self._reporter.notice(f"no file matched --artifacts {' '.join(patterns)}")
         return writer.done
+
+
+class _Pieces:
+    """Fetched pieces between the link's reader and whoever writes them to files."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(PIECES_AHEAD)
+        self._left = False
+
+    def put(self, piece: Any) -> None:
+        """A message, None after the last one, or the error that ends it. The reader's thread."""
+        if not self._left:
+            self._queue.put(piece)
+
+    def take(self) -> Any:
+        """The next message, or None. Raises RemoteError or the error that was put."""
+        try:
+            piece = self._queue.get(timeout=FETCH_WAIT)
+        except queue.Empty:
+            raise RemoteError("the artifacts stopped arriving") from None
+        if isinstance(piece, InstanceError):
+            raise piece
+        return piece
+
+    def leave(self) -> None:
+        """Nobody takes any more; a reader that waits for room goes on."""
+        self._left = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
 
 
 class _Writer:

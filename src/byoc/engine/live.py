@@ -8,16 +8,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as LateError
 from typing import Any
 
 from .. import limits
 from ..clock import Clock
-from ..errors import ImageBuildError, InstanceError, InvalidError
+from ..errors import ConnectionLostError, ImageBuildError, InstanceError, InvalidError
 from ..fleet.held import Held
 from ..images import mounts
 from ..images.native import EnvPlan
 from ..runtime_agent.bundle import Bundle
 from ..wire import link, messages
+from . import threads
 from .agentlink import CONTROL, LOGS, AgentLink
 from .events import Reporter
 from .inputs import Input
@@ -31,6 +33,11 @@ PIECE = 1024 * 1024
 """Larger files go in pieces of this size, at most :data:`PIECES_AHEAD` unanswered."""
 PIECES_AHEAD = 8
 FIRST_STREAM = 16
+ANSWER_WAIT = limits.LEASE * 4
+"""Seconds for an answer; syncing files waits for the instance's disk. A lost instance answers at
+once, by the link."""
+RELEASE_WAIT = 10.0
+"""Seconds for an instance to take leave; one that does not is ended instead of kept."""
 
 Results = Callable[[Slot, messages.Message], None]
 Exited = Callable[[Slot, Mapping[str, Any]], None]
@@ -63,9 +70,10 @@ class LiveInstance:
         self._names: dict[int, str] = {}
         self._logs = messages.Assembler()
         self._flushes: dict[int, Future[None]] = {}
+        self._unread = False
         self.free_gpus = list(range(self.offer.gpu_count))
         self._link = AgentLink(
-            held.connect,
+            held,
             bundle,
             session=session,
             python=held.traits.python,
@@ -87,9 +95,20 @@ class LiveInstance:
 
     def _is_lost(self, error: InstanceError) -> None:
         self.lost = error
+        for flush in list(self._flushes.values()):
+            flush.set_exception(error)
         self._on_lost(self, error)
 
     # --- files and environments -----------------------------------------------------------
+
+    def prepare(self, entries: Sequence[mounts.FileEntry], plan: EnvPlan) -> dict[str, Any]:
+        """Files in place and the environment built. Together, unless a build may read files."""
+        if plan.steps:
+            self.sync(entries)
+            return self.build(plan)
+        building = threads.Task("byoc-env", lambda: self.build(plan))
+        self.sync(entries)
+        return building.result()
 
     def sync(self, entries: Sequence[mounts.FileEntry]) -> None:
         """Add files to those that are on the instance; returns when they are in place."""
@@ -301,40 +320,50 @@ class LiveInstance:
             elif "build" in head:
                 self._reporter.build_log(bytes(message.buffers[0]))
             else:
-                name = self._names.get(head["c"], "")
-                self._reporter.log(head["fd"], bytes(message.buffers[0]), name)
+                self._show(self._names.get(head["c"], ""), head["fd"], bytes(message.buffers[0]))
+
+    def _show(self, name: str, fd: int, data: bytes) -> None:
+        if self._unread:
+            return
+        try:
+            self._reporter.log(fd, data, name)
+        except (OSError, ValueError) as error:  # our own stdout was closed; the calls go on
+            self._unread = True
+            self._reporter.notice(f"remote output is no longer shown: {error}")
 
     def flush_logs(self, timeout: float) -> None:
         """Wait until all output that exists now has been reported, or ``timeout`` seconds."""
-        if self.lost is not None:
-            return
         future: Future[None] = Future()
         number = self.new_stream()
         self._flushes[number] = future
-        self._link.send(CONTROL, {"t": "flush", "req": number})
         try:
+            self._link.send(CONTROL, {"t": "flush", "req": number})
             future.result(timeout)
-        except TimeoutError:
-            self._flushes.pop(number, None)
+        except LateError:
             self._reporter.notice("some of the last remote output did not arrive in time")
+        except InstanceError:
+            pass  # it is lost, which those who used it are told
+        finally:
+            self._flushes.pop(number, None)
 
     # --- the end --------------------------------------------------------------------------
 
     def release(self, idle: float, keep: bool) -> None:
         """Leave the instance warm for ``idle`` seconds, or end it. Raises when it cannot end."""
-        if self.lost is not None:
-            self._link.close()
-            self.held.lost(self.lost.message)
-            return
-        if keep and idle > 0:
+        if keep and idle > 0 and self.lost is None:
             try:
-                self._ask({"t": "release", "idle": idle})
+                _answer(self._link.request({"t": "release", "idle": idle}), RELEASE_WAIT)
             except InstanceError as error:
-                self._reporter.notice(f"the instance could not be told to idle: {error.message}")
-            self._link.close()
+                self.lost = self.lost or error
+                self._reporter.notice(
+                    f"instance {self.held.instance.id} is ended instead of kept: {error.message}"
+                )
+        self._link.close()
+        if self.lost is not None:
+            self.held.lost(self.lost.message)
+        elif keep and idle > 0:
             self.held.release(idle)
         else:
-            self._link.close()
             self.held.end()
 
     def abandon(self) -> None:
@@ -357,8 +386,11 @@ def _content(entry: mounts.FileEntry) -> bytes:
         return file.read()
 
 
-def _answer(future: Future[dict[str, Any]]) -> dict[str, Any]:
-    reply = future.result(limits.LEASE * 4)
+def _answer(future: Future[dict[str, Any]], timeout: float = ANSWER_WAIT) -> dict[str, Any]:
+    try:
+        reply = future.result(timeout)
+    except LateError:
+        raise ConnectionLostError(f"the agent did not answer within {timeout:g} s") from None
     if not reply["ok"]:
         raise InvalidError(str(reply["error"]))
     return reply

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import limits
 from ..clock import IDS, SYSTEM, Clock, Ids
 from ..errors import Error, ExecutionError, InstanceError
-from ..images import native
+from ..fleet.ports import Dialer
+from ..images import mounts, native
 from ..runtime_agent import payload
 from ..settings import Settings
 from ..wire import messages
@@ -31,13 +34,20 @@ from .spec import FunctionSpec
 Sink = Callable[[Input, Outcome], None]
 
 
-class _Prepared:
+class _Baggage(NamedTuple):
+    """What a function brings along: its files, its environment's plan, its pickled code."""
+
+    files: list[mounts.FileEntry]
+    plan: native.EnvPlan
+    code: list[Buffer]
+
+
+class _Prepared(NamedTuple):
     """What starting a pool's containers on one instance needs."""
 
-    def __init__(self, plan: native.EnvPlan, env: dict[str, Any], code: list[Buffer]) -> None:
-        self.plan = plan
-        self.env = env
-        self.code = code
+    plan: native.EnvPlan
+    env: dict[str, Any]
+    code: list[Buffer]
 
 
 class Session(Commands):
@@ -54,13 +64,22 @@ class Session(Commands):
         kind: str = "run",
         clock: Clock = SYSTEM,
         ids: Ids = IDS,
+        dialer: Dialer | None = None,
     ) -> None:
         super().__init__(
-            settings, options, reporter, run_id=run_id, kind=kind, clock=clock, ids=ids
+            settings,
+            options,
+            reporter,
+            run_id=run_id,
+            kind=kind,
+            clock=clock,
+            ids=ids,
+            dialer=dialer,
         )
         self._pools: dict[int, Pool] = {}
         self._prepared: dict[tuple[int, int], _Prepared] = {}
         self._bringing: set[int] = set()
+        self._specs: list[FunctionSpec] = []
         self._next_input = 1
 
     def plan(self, specs: Sequence[FunctionSpec]) -> list[dict[str, Any]]:
@@ -106,13 +125,19 @@ class Session(Commands):
             pool = self._pool(spec)
             slots = pool.cancel(items)
         for slot in slots if kill else ():
-            slot.host.kill(slot, "cancelled")
+            with suppress(InstanceError):  # lost: nothing runs there any more
+                slot.host.kill(slot, "cancelled")
 
     def _pool(self, spec: FunctionSpec) -> Pool:
         pool = self._pools.get(id(spec))
         if pool is None:
             sources.check_travel(spec)
-            pool = self._pools[id(spec)] = Pool(spec)
+            variables = spec.environ()  # here, so that a secret that is missing costs nothing
+            limit = self.options.timeout
+            timeout = spec.timeout if limit is None else limit
+            pool = Pool(replace(spec, environ=lambda: variables, timeout=timeout))
+            self._pools[id(spec)] = pool
+            self._specs.append(spec)  # so that its id stays its own
         return pool
 
     # --- doing what the pools decide ------------------------------------------------------
@@ -206,16 +231,15 @@ class Session(Commands):
             )
         except InstanceError:
             pass  # lost: on_lost takes the slot away
-        except Error as error:
-            self._fail(pool, error)
 
     # --- bringing up ----------------------------------------------------------------------
 
     def _bring_up(self, pool: Pool) -> None:
         """Have an instance that can run this pool, prepared; in a thread of its own."""
         try:
+            baggage = self._gather(pool.spec)  # what is wrong with it must cost nothing
             host = self._instance(self.merged(pool.spec.resources))
-            self._prepare(pool, host)
+            self._prepare(pool, host, baggage)
         except BaseException as error:  # noqa: BLE001 - told to every caller that waits for it
             with self._lock:
                 self._bringing.discard(id(pool))
@@ -227,26 +251,20 @@ class Session(Commands):
             self._bringing.discard(id(pool))
         self._pump(pool)
 
-    def _prepare(self, pool: Pool, host: LiveInstance) -> None:
-        spec = pool.spec
+    def _gather(self, spec: FunctionSpec) -> _Baggage:
+        local = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        plan = native.plan(spec.image, local_python=local, candidates=sources.interpreters())
+        code = sources.pickled(spec) if sources.by_value(spec) else []
+        return _Baggage(sources.files_of(spec, self._reporter.notice), plan, code)
+
+    def _prepare(self, pool: Pool, host: LiveInstance, baggage: _Baggage) -> None:
         begun = self.clock.mono()
         self._stage("image", "start")
-        plan = self._plan(spec)
-        entries = sources.files_of(spec, self._reporter.notice)
-        building = threads.Task("byoc-env", lambda: host.build(plan))
-        host.sync(entries)
-        env = building.result()
-        code: list[Buffer] = []
-        if sources.by_value(spec):
-            code = sources.pickled(spec)
+        env = host.prepare(baggage.files, baggage.plan)
         with self._lock:
-            self._prepared[(id(host), id(pool))] = _Prepared(plan, env, code)
+            self._prepared[(id(host), id(pool))] = _Prepared(baggage.plan, env, baggage.code)
         self._stage("image", "done", "built" if env["built"] else "cached", begun)
         self._stage("run", "start")
-
-    def _plan(self, spec: FunctionSpec) -> native.EnvPlan:
-        local = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        return native.plan(spec.image, local_python=local, candidates=sources.interpreters())
 
     def _fail(self, pool: Pool, error: BaseException) -> None:
         """Nothing of this pool can run: everything that waits is told why."""
@@ -307,10 +325,11 @@ class Session(Commands):
         """An instance is gone: its inputs go back to their queues, another instance is found."""
         super()._host_lost(host, error)
         with self._lock:
-            if host in self._hosts:
+            closed = self._closed
+            if not closed and host in self._hosts:  # else the end of the run gives it up
                 self._hosts.remove(host)
                 self._gone.append(host)
-            closed = self._closed
+                self._leaving.append(self._leave(host))
             work = []
             for pool in self._pools.values():
                 mine = [slot for slot in pool.slots.values() if slot.host is host]
@@ -320,7 +339,6 @@ class Session(Commands):
         if closed:
             return
         self._reporter.notice(f"an instance was lost: {error.message}")
-        threads.start("byoc-lost", lambda: host.release(0.0, keep=False))
         for pool, deliver in work:
             self._settle(pool, deliver, [])
             self._pump(pool)

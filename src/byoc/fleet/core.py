@@ -231,17 +231,22 @@ class Fleet(Watch):
 
 @contextmanager
 def open_fleet(
-    settings: Settings, reporter: Reporter, environ: Mapping[str, str], clock: Clock = SYSTEM
+    settings: Settings,
+    reporter: Reporter,
+    environ: Mapping[str, str],
+    clock: Clock = SYSTEM,
+    dialer: Dialer | None = None,
 ) -> Iterator[Fleet]:
-    """The fleet of a data folder, with SSH as its way to machines; closes its journal at the end.
+    """The fleet of a data folder; closes its journal at the end.
 
-    Nothing is asked of a provider and no key is read yet. Raises SettingsError for a cloud that
-    this version does not know, StateError when the journal cannot be used.
+    ``dialer``: the way to machines, SSH unless given. Nothing is asked of a provider and no key is
+    read yet. Raises SettingsError for a cloud that this version does not know, StateError when the
+    journal cannot be used.
     """
     providers = registry(settings, environ, clock)
     journal = Journal.open(settings.home, clock)
     try:
-        dialer = SshDialer(settings.home, clock)
-        yield Fleet(settings, journal, providers, dialer, reporter, clock)
+        way = dialer or SshDialer(settings.home, clock)
+        yield Fleet(settings, journal, providers, way, reporter, clock)
     finally:
         journal.close()

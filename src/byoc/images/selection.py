@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +23,19 @@ IGNORE_FILE = ".byocignore"
 MAX_FILES = 50_000
 """More than any source tree needs; a listing beyond it is a data set or a home folder, and would
 take minutes to read and send."""
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, patterns)))
+
+
 _TOOL_DIRS_TEXT = """
     .git .hg .svn .jj __pycache__ .venv venv node_modules .mypy_cache
     .ruff_cache .pytest_cache .hypothesis .tox .nox .eggs .direnv
     .ipynb_checkpoints .idea .terraform .byoc
 """
 _TOOL_DIRS = frozenset(_TOOL_DIRS_TEXT.split())
-_TOOL_FILES = ("*.pyc", "*.pyo", ".DS_Store", "Thumbs.db", "*.swp", "*~")
+_TOOL_FILES = _any_of(("*.pyc", "*.pyo", ".DS_Store", "Thumbs.db", "*.swp", "*~"))
 _SECRET_DIRS = frozenset(
     (".ssh", ".aws", ".gnupg", ".oci", ".azure", ".kube", ".docker", ".gcloud")
 )
@@ -39,8 +46,8 @@ _SECRET_FILES_TEXT = """
     credentials.json application_default_credentials.json service-account*.json
     service_account*.json secrets.toml secrets.y*ml secrets.json *.tfstate
 """
-_SECRET_FILES = tuple(_SECRET_FILES_TEXT.split())
-_SECRET_LOOKALIKES = ("*.pub", "*.example", "*.sample", "*.template", "*.dist")
+_SECRET_FILES = _any_of(_SECRET_FILES_TEXT.split())
+_SECRET_LOOKALIKES = _any_of(("*.pub", "*.example", "*.sample", "*.template", "*.dist"))
 
 
 @dataclass(frozen=True)
@@ -56,25 +63,23 @@ def looks_secret(path: str) -> bool:
     *folders, name = path.lower().split("/")
     if any(folder in _SECRET_DIRS for folder in folders):
         return True
-    if any(fnmatch.fnmatchcase(name, pattern) for pattern in _SECRET_LOOKALIKES):
-        return False
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _SECRET_FILES)
+    return bool(_SECRET_FILES.match(name)) and not _SECRET_LOOKALIKES.match(name)
 
 
-def select(folder: Path) -> Selection:
-    """The files of ``folder`` that travel. Raises :class:`InvalidError` when there are too many."""
+def select(folder: Path, limit: int = MAX_FILES) -> Selection:
+    """The files of ``folder`` that travel. Raises :class:`InvalidError` beyond ``limit`` files."""
     ignore_file = folder / IGNORE_FILE
     matcher = FilePatternMatcher()
     if ignore_file.is_file():
         matcher = FilePatternMatcher.from_file(ignore_file)
     base = _git_files(folder)
     if base is None:
-        base = set(walk(folder, lambda path: _enter(folder, path, matcher)))
+        base = set(walk(folder, lambda path: _enter(folder, path, matcher), limit))
         base = {path for path in base if not _is_product(path) or matcher.decide(path) is False}
     elif matcher.brings_back:
-        every = walk(folder, lambda path: _enter(folder, path, matcher))
+        every = walk(folder, lambda path: _enter(folder, path, matcher), limit)
         base |= {path for path in every if matcher.decide(path) is False}
-    _check_count(len(base), folder)
+    _check_count(len(base), folder, limit)
     files, withheld = [], []
     for path in sorted(base):
         decision = matcher.decide(path)
@@ -85,11 +90,11 @@ def select(folder: Path) -> Selection:
     return Selection(tuple(files), tuple(withheld))
 
 
-def walk(folder: Path, enter: Callable[[str], bool]) -> Iterator[str]:
+def walk(folder: Path, enter: Callable[[str], bool], limit: int = MAX_FILES) -> Iterator[str]:
     """Relative paths of all files and links below ``folder``; ``enter`` says which folders to see.
 
     Links to folders are given as they are and not followed. Raises :class:`InvalidError` for a
-    folder that cannot be read, and beyond :data:`MAX_FILES`.
+    folder that cannot be read, and beyond ``limit`` files.
     """
     waiting = [""]
     count = 0
@@ -110,7 +115,7 @@ def walk(folder: Path, enter: Callable[[str], bool]) -> Iterator[str]:
                 yield path
             elif enter(path):
                 waiting.append(path)
-        _check_count(count, folder)
+        _check_count(count, folder, limit)
 
 
 def _enter(folder: Path, path: str, matcher: FilePatternMatcher) -> bool:
@@ -118,7 +123,7 @@ def _enter(folder: Path, path: str, matcher: FilePatternMatcher) -> bool:
         return True
     if matcher.decide(path) is True or path.rpartition("/")[2] in _TOOL_DIRS:
         return False
-    return not (folder / path / "pyvenv.cfg").exists()  # a virtual environment of any name
+    return not os.path.exists(folder / path / "pyvenv.cfg")  # a virtual environment of any name
 
 
 def _is_product(path: str) -> bool:
@@ -126,21 +131,21 @@ def _is_product(path: str) -> bool:
     *folders, name = path.split("/")
     if any(folder in _TOOL_DIRS for folder in folders):
         return True
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _TOOL_FILES)
+    return _TOOL_FILES.match(name) is not None
 
 
 def _git_files(folder: Path) -> set[str] | None:
     """What git tracks or would add here; None when this is no work tree or there is no git."""
-    tracked = _git(folder, "ls-files", "-z", "--cached")
-    if tracked is None:
+    listings = _git(folder, ("--cached",), ("--others", "--exclude-standard"))
+    if listings is None:
         return None
-    untracked = _git(folder, "ls-files", "-z", "--others", "--exclude-standard") or []
+    tracked, untracked = listings
     # Tracked files are wanted whatever their name; untracked ones may be products of tools.
     paths = set(tracked) | {path for path in untracked if not _is_product(path)}
     files: set[str] = set()
     for path in paths:
         place = folder / path
-        if place.is_symlink() or not place.is_dir():
+        if os.path.islink(place) or not os.path.isdir(place):
             files.add(path)
         else:  # a submodule, or another repository inside this one
             inner = _git_files(place)
@@ -150,30 +155,34 @@ def _git_files(folder: Path) -> set[str] | None:
     return {path for path in files if os.path.lexists(folder / path)}  # deleted but still tracked
 
 
-def _git(folder: Path, *arguments: str) -> list[str] | None:
+def _git(folder: Path, *listings: tuple[str, ...]) -> list[list[str]] | None:
+    """What ``git ls-files`` prints with each of these options; None when it cannot say."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     environ["GIT_OPTIONAL_LOCKS"] = "0"
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            check=False,
-        )
+        running = [  # side by side: together they take as long as one
+            subprocess.Popen(
+                ["git", "ls-files", "-z", *options],
+                cwd=folder,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            for options in listings
+        ]
     except FileNotFoundError:
         return None
-    if done.returncode != 0:
+    outputs = [process.communicate()[0] for process in running]
+    if any(process.returncode != 0 for process in running):
         return None
-    return [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]
+    return [[os.fsdecode(path) for path in text.split(b"\0") if path] for text in outputs]
 
 
-def _check_count(count: int, folder: Path) -> None:
-    if count > MAX_FILES:
+def _check_count(count: int, folder: Path, limit: int) -> None:
+    if count > limit:
         raise InvalidError(
-            f"the folder {str(folder)!r} has more than {MAX_FILES} files to send",
+            f"the folder {str(folder)!r} has more than {limit} files to send",
             hints=(
                 f"name what is not needed in {str(folder / IGNORE_FILE)!r}",
                 "or start byoc in the project's own folder",

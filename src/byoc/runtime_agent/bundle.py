@@ -73,7 +73,7 @@ def _sources() -> list[tuple[str, Path]]:
 
 def _pyc(name: str, source: bytes) -> bytes:
     """Bytecode that is trusted without looking at the source (PEP 552, unchecked hash)."""
-    code = compile(source, name, "exec", dont_inherit=True)
+    code = compile(source, f"<{name}>", "exec", dont_inherit=True)
     header = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
     return header + importlib.util.source_hash(source) + marshal.dumps(code)
 

@@ -61,10 +61,12 @@ class Container:
 
     def kill(self, reason: str, number: int = signal.SIGKILL) -> None:
         """Signal the container's whole process group."""
-        if self.status is not None or not self.pid:
+        if self.status is not None:
             return
         if not self.killed_for:
             self.killed_for = reason
+        if not self.pid:
+            return  # not forked yet: killed when its pid is known
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:

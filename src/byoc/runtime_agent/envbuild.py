@@ -51,14 +51,12 @@ _UV_OURS = ("UV_CACHE_DIR", "UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_MANAGED_PYTHON"
 _UV_OURS_PREFIXES = ("UV_PUBLISH_", "UV_PROJECT", "UV_TOOL_", "UV_VENV_")
 _NETWORK_SIGNS = (
     "error sending request",
-    "failed to fetch",
     "dns error",
     "tcp connect error",
     "connection refused",
     "network is unreachable",
     "operation timed out",
     "client error (connect)",
-    "failed to download",
 )
 Log = Callable[[bytes], None]
 

@@ -135,7 +135,9 @@ class BlobWriter:
         """Keeps the content under its digest; raises when it is another content."""
         self._file.close()
         if self._hash.hexdigest() != self._digest:
-            raise FileStoreError(f"content arrived damaged: it is not {self._digest[:12]}")
+            raise FileStoreError(
+                f"a content arrived damaged, or changed while it was sent: {self._digest[:12]}"
+            )
         os.replace(self._temporary, self._path)
         self._done = True
 

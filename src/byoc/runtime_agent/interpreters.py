@@ -69,8 +69,12 @@ def _own_interpreter(wanted: str) -> Optional[str]:
         return None
     if not matches(wanted, ".".join(map(str, sys.version_info[:3]))):
         return None
-    base = getattr(sys, "_base_executable", None) or sys.executable
-    return base if base and os.path.isabs(base) and _is_program(base) else None
+    installed = os.path.join(sys.base_prefix, "bin", "python" + minor(wanted))
+    # The second one is a virtual environment's own before 3.11.
+    for base in (installed, getattr(sys, "_base_executable", None), sys.executable):
+        if base and os.path.isabs(base) and _is_program(base):
+            return str(base)
+    return None
 
 
 def _candidates(

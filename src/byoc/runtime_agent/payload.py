@@ -98,8 +98,8 @@ def loads(buffers: Sequence[Buffer], renames: Optional[Dict[str, str]] = None) -
 # --- exceptions -------------------------------------------------------------------------------
 
 
-def describe(error: BaseException, skip: str) -> Dict[str, Any]:
-    """An exception as data: type, text, frames. Frames of files under ``skip`` are left out."""
+def describe(error: BaseException, skip: Tuple[str, ...]) -> Dict[str, Any]:
+    """An exception as data: type, text, frames. Frames of files whose names begin with ``skip`` are left out."""
     frames: List[Tuple[str, int, str, str]] = []
     for frame in traceback.extract_tb(error.__traceback__):
         if not frame.filename.startswith(skip) and not frame.filename.startswith("<frozen"):
@@ -124,7 +124,7 @@ def describe(error: BaseException, skip: str) -> Dict[str, Any]:
     }
 
 
-def dump_failure(error: BaseException, skip: str) -> List[Buffer]:
+def dump_failure(error: BaseException, skip: Tuple[str, ...]) -> List[Buffer]:
     """``[description, pickle...]``; the pickle is missing when the exception cannot travel."""
     info = describe(error, skip)
     try:

@@ -164,25 +164,28 @@ class Requests:
     def start(self, message: Message) -> None:
         """Start container ``c``; everything after this on its stream is for the container."""
         head = message.head
-        agent = self.agent
-        if head["kind"] == "command":
-            env = self.environment()
-            env.update(head["vars"])
-            os.makedirs(head["cwd"], exist_ok=True)
-            try:
-                container = containers.command(head["c"], head["name"], head["argv"], head["cwd"], env)
-            except OSError as error:
-                word = {"reason": "start", "code": 127, "signal": None, "input": 0, "detail": str(error)}
-                agent.link.end(head["c"], json.dumps(word).encode())
-                return
-        else:
-            container = containers.Container(head["c"], head["name"], "function")
-            self.zygote(head["python"]).fork(container)
+        try:
+            container = self._start(head)
+        except OSError as error:
+            word = {"reason": "start", "code": 127, "signal": None, "input": 0}
+            word["detail"] = str(error)
+            self.agent.link.end(head["c"], json.dumps(word).encode())
+            return
         container.timeout = float(head.get("timeout") or 0)
         container.startup_timeout = float(head.get("startup_timeout") or 0)
         if container.kind == "command" and container.timeout:
             container.kill_at = time.monotonic() + container.timeout
-        agent.containers[container.stream] = container
+        self.agent.containers[container.stream] = container
+
+    def _start(self, head: Dict[str, Any]) -> containers.Container:
+        if head["kind"] == "command":
+            env = self.environment()
+            env.update(head["vars"])
+            os.makedirs(head["cwd"], exist_ok=True)
+            return containers.command(head["c"], head["name"], head["argv"], head["cwd"], env)
+        container = containers.Container(head["c"], head["name"], "function")
+        self.zygote(head["python"]).fork(container)
+        return container
 
     def kill(self, message: Message) -> None:
         """End container ``c``: at once, or SIGTERM first and SIGKILL after ``grace`` seconds."""

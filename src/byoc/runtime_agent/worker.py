@@ -32,7 +32,8 @@ BOARD = struct.Struct("<Qd")
 agent can enforce a timeout without a message per input."""
 STARTING = 2**64 - 1
 """On the board: the container is being set up."""
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_OURS = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "<byoc/")
+"""How the file names of our own frames begin, compiled here or in the bundle."""
 
 
 class _Leaving(BaseException):
@@ -176,6 +177,9 @@ class Container:
         found: Any = module
         for part in head["qualname"].split("."):
             found = getattr(found, part)
+        spec = getattr(found, "spec", None)
+        if spec is not None:
+            spec.image.raise_import_errors()
         raw = getattr(found, "raw_f", found)
         if not callable(raw):
             raise TypeError("%s.%s is not a function" % (head["module"], head["qualname"]))
@@ -239,9 +243,9 @@ class Container:
 
     def _failure(self, error: BaseException) -> List[Any]:
         """The exception as it travels, also printed to the container's stderr as Modal does."""
-        out = payload.dump_failure(error, _HERE)
+        out = payload.dump_failure(error, _OURS)
         try:
-            info = payload.describe(error, _HERE)
+            info = payload.describe(error, _OURS)
             sys.stderr.write(info["text"])
         except (OSError, ValueError, AttributeError):
             pass  # the user closed or replaced stderr; the exception itself still travels
@@ -296,7 +300,7 @@ def main(link: socket.socket, board_fd: int) -> int:
         except _Leaving:
             raise
         except BaseException as error:
-            channel.send({"t": "failed"}, payload.dump_failure(error, _HERE))
+            channel.send({"t": "failed"}, payload.dump_failure(error, _OURS))
             return 1
         BOARD.pack_into(board, 0, 0, 0.0)
         channel.send({"t": "ready", "pid": os.getpid()})

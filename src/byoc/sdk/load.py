@@ -136,7 +136,7 @@ def is_plain(reference: Reference, source: bytes) -> bool:
         tree = ast.parse(source, shown)
     except (SyntaxError, ValueError) as error:
         if isinstance(error, SyntaxError) and (reference.kind == STDIN or shown.endswith(".py")):
-            raise
+            raise error.with_traceback(None) from None
         raise InvalidError(f"{reference.target} is not a Python file") from None
     return not (_imports_byoc(tree) or _decorates(tree) or _binds_app(tree, folder, _FOLLOW))
 
@@ -235,8 +235,25 @@ def _import_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    _execute(module, lambda: loader.exec_module(module))
+    try:
+        _execute(module, lambda: loader.exec_module(module))
+    except ImportError as error:
+        if "no known parent package" in str(error) and (path.parent / "__init__.py").is_file():
+            raise _part_of_package(path) from None
+        raise
     return module
+
+
+def _part_of_package(path: Path) -> InvalidError:
+    parts, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    place = "" if folder == Path.cwd() else f"cd {folder} && "
+    return InvalidError(
+        f"{path.name} imports from its own package, so it has to be run as part of it",
+        hints=(f"use -m: {place}byoc run -m {'.'.join(parts)}",),
+    )
 
 
 def _import_source(source: bytes) -> ModuleType:

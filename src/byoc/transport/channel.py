@@ -96,10 +96,9 @@ class ChannelStream:
             self._channel.close()
 
     def _acknowledge(self, n: int) -> None:
-        try:
+        # what was read is given out even if the connection breaks now; the next read will say so
+        with contextlib.suppress(OSError, EOFError, ConnectionLostError):
             self._channel.acknowledge(n)
-        except (OSError, EOFError) as error:
-            raise self._broken() from error
 
     def _ended(self) -> None:
         """The inbox has ended: return when the remote said so, raise otherwise."""
@@ -124,7 +123,7 @@ def lost(transport: Any) -> Error:
     transport.join(CLOSE_GRACE)  # whoever waits on it is woken just before the reason is known
     cause = transport.saved_exception
     if isinstance(cause, Error):
-        return cause
+        return type(cause)(cause.message, hints=cause.hints)  # each thread raises its own
     if cause is None or isinstance(cause, (OSError, EOFError)):
         reason = f": {cause}" if cause and str(cause) else ""
         return ConnectionLostError(f"the connection was lost{reason}")

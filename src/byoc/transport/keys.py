@@ -19,6 +19,7 @@ from typing import Any
 from ..clock import IDS
 from ..errors import StateError
 from ..providers.base import HostKey
+from . import library
 
 KEY_TYPE = "ssh-ed25519"
 _MAGIC = b"openssh-key-v1\0"
@@ -160,7 +161,7 @@ def _string(data: bytes) -> bytes:
 
 @functools.cache
 def _parsed(path: str, public: str) -> Any:
-    import paramiko  # here: 100 ms, see the top
+    paramiko = library.load()
 
     try:
         key = paramiko.Ed25519Key.from_private_key_file(path)

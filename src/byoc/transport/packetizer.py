@@ -12,6 +12,7 @@ import socket
 from typing import Any
 
 from ..errors import ProtocolError
+from . import library
 
 READ_AHEAD = 512 * 1024
 """Bytes of the read buffer; twice the largest packet that OpenSSH accepts (256 KiB)."""
@@ -102,7 +103,8 @@ class ReadAhead(_Late):  # type: ignore[misc]
 @functools.cache
 def packetizer_class() -> type[Any]:
     """The class to give to :class:`paramiko.Transport` as ``packetizer_class``."""
-    from paramiko.packet import NeedRekeyException, Packetizer  # here: 100 ms
+    library.load()
+    from paramiko.packet import NeedRekeyException, Packetizer  # here: paramiko is loaded late
 
     return type(
         "ReadAheadPacketizer", (ReadAhead, Packetizer), {"rekey_needed": NeedRekeyException}

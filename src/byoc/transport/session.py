@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConnectionLostError, HostKeyError, ProtocolError
+from . import library
 from .packetizer import packetizer_class
 from .stream import Inbox, Tail
 
@@ -43,6 +44,8 @@ PACKET = 32 * 1024
 """Largest packet we ask for and send."""
 HEADER_LINES = 20
 """Lines a server may send before its version; more is not SSH."""
+BUSY = ("Exceeded MaxStartups", "Not allowed at this time")
+"""What OpenSSH says instead of its version to one client too many; it means: try again."""
 LOGGER = "byoc.ssh"
 """paramiko logs here and not under its own name, which the user's program may have configured."""
 
@@ -111,6 +114,8 @@ class SessionMixin(_Late):  # type: ignore[misc]
             try:
                 line = self.packetizer.readline(0)
             except EOFError:
+                if first.startswith(BUSY):
+                    raise ConnectionLostError(f"the server is busy: {first[:80]!r}") from None
                 if first:
                     raise ProtocolError(_not_ssh(first)) from None
                 raise
@@ -141,7 +146,10 @@ class SessionMixin(_Late):  # type: ignore[misc]
 
     def _verify_key(self, host_key: bytes, signature: bytes) -> None:
         if not hmac.compare_digest(host_key, self._pinned):
-            raise HostKeyError("the server's host key is not the one the instance was given")
+            raise HostKeyError(
+                "the server's host key is not the one the instance was given",
+                hints=("another machine answers at this address: end the instance and run again",),
+            )
         super()._verify_key(host_key, signature)
 
     # --- user messages during a key exchange ---------------------------------------------------
@@ -306,8 +314,8 @@ class Parts:
 @functools.cache
 def classes() -> Parts:
     """The classes to speak SSH with. Loads paramiko: ~100 ms the first time in a process."""
-    import paramiko
-    from paramiko.auth_handler import AuthHandler
+    paramiko = library.load()
+    from paramiko.auth_handler import AuthHandler  # here: paramiko is loaded late
     from paramiko.kex_curve25519 import KexCurve25519
 
     logger = logging.getLogger(LOGGER)

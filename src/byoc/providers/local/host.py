@@ -22,7 +22,7 @@ _QUERY = ("--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
 _MIB = 1024 * 1024
 _NOT_LIMITED = 1 << 60  # cgroup v1 writes "no limit" as a number near 2**63
 _NOISE = re.compile(r"\b(NVIDIA|TESLA|GEFORCE|QUADRO|GRAPHICS|DEVICE|GPU)\b")
-_FORM = re.compile(r"[\s-]+(PCIE|SXM\d?|HBM\d\w?|NVL|\d+\s?GB|GB\d?)\b")
+_FORM = re.compile(r"[\s-]+(PCIE|SXM\d?|HBM\d\w?|NVL|\d+\s?GB|BLACKWELL.*|GENERATION)\b")
 
 
 @dataclass(frozen=True)

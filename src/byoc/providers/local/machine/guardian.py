@@ -7,7 +7,6 @@ leaves a tombstone that says why, and removes the folder.
 
 from __future__ import annotations
 
-import math
 import os
 import select
 import signal
@@ -22,6 +21,8 @@ if TYPE_CHECKING:  # not from typing, which takes 4 ms to import
 
 LOOK_AT_LEASE = 2.0
 """The lease file is read this often, so that a lease that was shortened is noticed too."""
+LONGEST_LEASE = 7 * 24 * 3600.0
+"""Seconds; a deadline further away is garbage. Leases are renewed for minutes."""
 ENDING_FILE = "ending"
 PID_FILE = "pid"
 _ASKS = {b"shutdown": "shutdown", b"terminate": "terminated"}
@@ -127,7 +128,7 @@ class Guardian:
             deadline = float(text)
         except ValueError:  # no lease yet, or not one: what was known before stays in force
             deadline = self._deadline
-        if math.isfinite(deadline):
+        if deadline < time.monotonic() + LONGEST_LEASE:  # also false for what is not a number
             self._deadline = deadline
         return self._deadline - time.monotonic()
 

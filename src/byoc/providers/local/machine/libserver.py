@@ -8,6 +8,7 @@ client, no agent or X11 forwarding, no SFTP.
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import select
 import signal
@@ -47,6 +48,8 @@ def main(args: list[str]) -> int:
         os.set_inheritable(handle, False)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    # A refused client is one line of ours in the machine's log, not a traceback.
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     processes.adopt_orphans()
     identity = Identity(keys, user)
     listener = socket.socket(fileno=listen)

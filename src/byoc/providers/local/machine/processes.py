@@ -89,33 +89,44 @@ def _parents_from_ps() -> dict[int, int]:
 
 def descendants(root: int) -> set[int]:
     """Every living process below ``root``, without it."""
+    return _below({root}, parents()) - {root}
+
+
+def tree(root: int) -> set[int]:
+    """A process, while it lives, and every living process below it."""
+    alive = parents()
+    return _below({root}, alive) & set(alive)
+
+
+def marked(instance_id: str, folder: str) -> set[int]:
+    """Living processes that show by what they inherited to belong to a machine, and all below them.
+
+    Those below count because the marked ones may be killed first: what has dropped its marks could
+    not be told from the host's own processes any more.
+    """
+    mark = f"{MARKER}={instance_id}"
+    if _LINUX:
+        found = {pid for pid in parents() if _belongs(pid, mark.encode(), folder)}
+    else:
+        lines = _ps("pid=,command=", "-axEww")
+        found = {int(line.split(None, 1)[0]) for line in lines if mark in line.split()}
+    own = {os.getpid(), os.getppid()}
+    return _below(found - own, parents()) - own
+
+
+def _below(roots: set[int], alive: dict[int, int]) -> set[int]:
+    """``roots`` and every process below them. ``alive``: see :func:`parents`."""
     children: dict[int, list[int]] = {}
-    for pid, parent in parents().items():
+    for pid, parent in alive.items():
         children.setdefault(parent, []).append(pid)
-    found: set[int] = set()
-    queue = [root]
+    found = set(roots)
+    queue = list(roots)
     while queue:
         for pid in children.get(queue.pop(), ()):
             if pid not in found:
                 found.add(pid)
                 queue.append(pid)
     return found
-
-
-def tree(root: int) -> set[int]:
-    """A process, while it lives, and every living process below it."""
-    return descendants(root) | ({root} & set(parents()))
-
-
-def marked(instance_id: str, folder: str) -> set[int]:
-    """Living processes, of this user, that show by what they inherited to belong to a machine."""
-    own = {os.getpid(), os.getppid()}
-    mark = f"{MARKER}={instance_id}"
-    if not _LINUX:
-        lines = _ps("pid=,command=", "-axEww")
-        pids = {int(line.split(None, 1)[0]) for line in lines if mark in line.split()}
-        return pids - own
-    return {pid for pid in parents() if pid not in own and _belongs(pid, mark.encode(), folder)}
 
 
 def _belongs(pid: int, mark: bytes, folder: str) -> bool:

@@ -1,0 +1,123 @@
+"""Giving an instance back: released, ended or lost, each once."""
+
+from __future__ import annotations
+
+import pytest
+
+from byoc.errors import InstanceError, TransientError
+from byoc.fleet.ending import END_WAIT
+from byoc.fleet.held import Held
+from byoc.fleet.locks import UseLock
+from byoc.providers.base import TOKEN_TAG
+from byoc.state import InstanceRow
+from tests.fleet.client import SMALL
+from tests.fleet.world import World
+
+
+def acquired(world: World, **more: bool) -> Held:
+    return world.fleet().acquire(SMALL, "run-1", **more)
+
+
+def row_of(world: World, held: Held) -> InstanceRow:
+    row = world.journals[-1].instance("sim", held.instance.id)
+    assert row is not None
+    return row
+
+
+def test_release_leaves_it_idle_and_free(world: World) -> None:
+    """A released instance lives on, its row says until when, and its lock is free."""
+    held = acquired(world)
+    held.release(60)
+    row = row_of(world, held)
+    assert (row.state, row.idle_until) == ("idle", world.clock.wall() + 60)
+    assert len(world.cloud.live()) == 1
+    assert UseLock.take(world.home, held.instance.tags[TOKEN_TAG]) is not None
+
+
+@pytest.mark.parametrize(("idle", "keep"), [(0.0, True), (60.0, False)])
+def test_release_without_keeping_ends_it(world: World, idle: float, keep: bool) -> None:
+    """No idle time, or `--no-keep`: releasing is ending."""
+    acquired(world, keep=keep).release(idle)
+    assert not world.cloud.live()
+
+
+def test_end_waits_until_gone_and_removes_the_lock(world: World) -> None:
+    """After end the provider says gone, the row says so with the reason, no lock file is left."""
+    held = acquired(world)
+    held.end()
+    row = row_of(world, held)
+    assert (row.state, row.detail, row.ended) == ("gone", "terminated", world.clock.wall())
+    assert not (world.home / "locks" / held.instance.tags[TOKEN_TAG]).exists()
+
+
+def test_only_the_first_giving_back_counts(world: World) -> None:
+    """A second end, release or loss does nothing."""
+    held = acquired(world)
+    held.release(60)
+    held.end()
+    held.lost("silence")
+    held.release(0)
+    assert len(world.cloud.live()) == 1
+    assert row_of(world, held).state == "idle"
+
+
+def test_giving_back_closes_a_connection_nobody_took(world: World) -> None:
+    """The connection that acquire made does not leak when connect is never called."""
+    held = acquired(world)
+    held.release(60)
+    assert [one.alive for one in world.dialer.connected] == [False]
+
+
+def test_ignored_terminate_is_told_and_asked_again(world: World) -> None:
+    """An accepted terminate is not gone: after a minute it is an error, the row stays `ending`, and
+    the next sweep ends it again."""
+    held = acquired(world)
+    world.cloud.deaf_to_terminate = True
+    begun = world.clock.mono()
+    with pytest.raises(InstanceError, match="has not ended"):
+        held.end()
+    assert world.clock.mono() - begun >= END_WAIT
+    assert row_of(world, held).state == "ending"
+    world.cloud.deaf_to_terminate = False
+    fleet = world.fleet()
+    fleet.sweep()
+    fleet.sweep()
+    assert not world.cloud.live()
+    assert row_of(world, held).state == "gone"
+
+
+def test_lost_instance_is_ended(world: World) -> None:
+    """A lost instance is asked to end, for its work goes elsewhere; the reason is kept."""
+    held = acquired(world)
+    held.lost("it stopped answering")
+    assert not world.cloud.live()
+    row = row_of(world, held)
+    assert row.state == "gone"
+    assert "stopped answering" in row.detail
+
+
+def test_lost_with_an_unreachable_provider_is_a_notice(world: World) -> None:
+    """When the provider cannot be asked, the user is told that the lease will end it, and the
+    instance is not offered again as a warm one."""
+    held = acquired(world)
+    world.cloud.down = TransientError("timeout")
+    held.lost("it stopped answering")
+    assert "its own lease ends it" in world.watcher.notices[-1]
+    world.cloud.down = None
+    assert row_of(world, held).state == "lost"
+    assert world.fleet().acquire(SMALL, "run-2").instance.id != held.instance.id
+
+
+def test_look_tells_what_became_of_it(world: World) -> None:
+    """The provider's word on a vanished instance is there for the error message."""
+    held = acquired(world)
+    world.cloud.end(held.instance.id, "preempted")
+    assert (held.look().state, held.look().detail) == ("gone", "preempted")
+
+
+def test_traits_and_target(world: World) -> None:
+    """What the engine and `byoc ssh` need is at hand."""
+    held = acquired(world)
+    assert held.traits.end_command == ("shutdown",)
+    assert held.target.host_key == held.host_key
+    assert (held.target.address, held.target.port, held.target.user) == ("192.0.2.1", 22, "user")

@@ -1,0 +1,79 @@
+"""The lock that keeps an instance in one pair of hands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from byoc.errors import StateError
+from byoc.fleet.locks import UseLock, alive, holder, key_of
+from byoc.providers.base import TOKEN_TAG, Instance
+from tests.fleet.world import offer
+
+
+def test_second_taker_gets_none_until_release(tmp_path: Path) -> None:
+    """The lock excludes, also within one process, and is free again after its release."""
+    first = UseLock.take(tmp_path, "t")
+    assert first is not None
+    assert UseLock.take(tmp_path, "t") is None
+    first.release()
+    second = UseLock.take(tmp_path, "t")
+    assert second is not None
+    first.release()
+    assert UseLock.take(tmp_path, "t") is None
+
+
+def test_removed_lock_is_made_anew(tmp_path: Path) -> None:
+    """After a release with removal, the next taker locks the new file, not a removed one."""
+    first = UseLock.take(tmp_path, "t")
+    assert first is not None
+    first.release(remove=True)
+    assert not (tmp_path / "locks" / "t").exists()
+    assert UseLock.take(tmp_path, "t") is not None
+    assert (tmp_path / "locks" / "t").exists()
+
+
+def test_holder_is_told_without_disturbing(tmp_path: Path) -> None:
+    """Who holds it is known from the file; nobody does after the release or for a dead process."""
+    assert holder(tmp_path, "t") == 0
+    lock = UseLock.take(tmp_path, "t")
+    assert lock is not None
+    assert holder(tmp_path, "t") == os.getpid()
+    lock.release()
+    assert holder(tmp_path, "t") == 0
+    (tmp_path / "locks" / "t").write_text(str(2**22 + 1))
+    assert holder(tmp_path, "t") == 0
+    (tmp_path / "locks" / "t").write_text("torn")
+    assert holder(tmp_path, "t") == 0
+
+
+def test_lock_folder_is_private(tmp_path: Path) -> None:
+    """Folder 0700, file 0600."""
+    assert UseLock.take(tmp_path / "home", "t") is not None
+    assert (tmp_path / "home" / "locks").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "home" / "locks" / "t").stat().st_mode & 0o777 == 0o600
+
+
+def test_unusable_folder_is_a_state_error(tmp_path: Path) -> None:
+    """A data folder that is a file is reported with a hint."""
+    (tmp_path / "home").write_text("")
+    with pytest.raises(StateError) as caught:
+        UseLock.take(tmp_path / "home", "t")
+    assert caught.value.hints
+
+
+def test_key_is_the_token_or_derived_from_the_id() -> None:
+    """The launch token names the lock; an instance without one still has a stable name."""
+    one = Instance("sim", "i-1", "running", offer(), {TOKEN_TAG: "abc"})
+    bare = Instance("sim", "i-1", "running", offer(), {})
+    assert key_of(one) == "abc"
+    assert key_of(bare) == key_of(bare)
+    assert key_of(bare) != key_of(Instance("sim", "i-2", "running", offer(), {}))
+
+
+def test_alive() -> None:
+    """This process is alive; a number above the largest process id is not."""
+    assert alive(os.getpid())
+    assert not alive(2**22 + 1)
