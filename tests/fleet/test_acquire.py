@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from byoc.errors import (
@@ -13,6 +15,7 @@ from byoc.errors import (
     HostKeyError,
     PlacementError,
     QuotaError,
+    StateError,
     ThrottleError,
     TransientError,
     UnclassifiedError,
@@ -20,6 +23,7 @@ from byoc.errors import (
 from byoc.fleet.boot import LAUNCH_TRIES
 from byoc.providers.base import OWNER_TAG, RUN_TAG, TOKEN_TAG
 from byoc.resources import Resources, parse_gpus
+from byoc.state import Journal
 from tests.fleet.world import Fault, FileCloud, World, offer
 
 SMALL = Resources(cpu=1, memory=512)
@@ -365,3 +369,33 @@ def test_plan_launches_nothing(world: World) -> None:
     ladder = world.fleet().plan(SMALL)
     assert [rung.offer.key() for rung in ladder.rungs] == ["sim/region/a/small/on-demand"]
     assert world.cloud.calls == ["offers"]
+
+
+def test_instance_about_to_end_is_not_taken(world: World) -> None:
+    """An idle instance whose time is up is not attached to in its last second."""
+    fleet = world.fleet()
+    first = fleet.acquire(SMALL, "run-1")
+    first.release(60)
+    world.clock.sleep(59.5)
+    assert fleet.acquire(SMALL, "run-2").instance.id != first.instance.id
+
+
+class FullDisk:
+    """A journal whose disk is full from the moment a launch was answered."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("put_instance", "update_instance"):
+            raise StateError("the journal cannot be used: database or disk is full")
+        return getattr(self._journal, name)
+
+
+def test_full_disk_after_a_launch_does_not_leave_the_instance(world: World) -> None:
+    """When the journal fails between launch and use, the instance is ended all the same."""
+    world.wrap_journal = FullDisk
+    with pytest.raises(StateError):
+        world.fleet().acquire(SMALL, "run-1")
+    assert world.cloud.ever() == 1
+    assert not world.cloud.live()

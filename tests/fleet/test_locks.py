@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from byoc.errors import StateError
+from byoc.fleet import locks
 from byoc.fleet.locks import UseLock, alive, holder, key_of
 from byoc.providers.base import TOKEN_TAG, Instance
 from tests.fleet.world import offer
@@ -33,6 +34,24 @@ def test_removed_lock_is_made_anew(tmp_path: Path) -> None:
     assert not (tmp_path / "locks" / "t").exists()
     assert UseLock.take(tmp_path, "t") is not None
     assert (tmp_path / "locks" / "t").exists()
+
+
+def test_lock_removed_while_another_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opened the file just before it was removed gets the new file's lock, so that a third
+    one cannot hold a lock of the same name."""
+    first = UseLock.take(tmp_path, "t")
+    assert first is not None
+    really = locks._lock
+
+    def remove_before(fd: int) -> bool:
+        first.release(remove=True)
+        return really(fd)
+
+    monkeypatch.setattr(locks, "_lock", remove_before)
+    assert UseLock.take(tmp_path, "t") is not None
+    assert UseLock.take(tmp_path, "t") is None
 
 
 def test_holder_is_told_without_disturbing(tmp_path: Path) -> None:

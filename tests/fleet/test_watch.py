@@ -44,6 +44,22 @@ def test_vanished_instance_is_not_shown(world: World) -> None:
     assert (row.state, row.detail) == ("gone", "lease expired")
 
 
+def test_row_of_a_held_instance_is_its_holders(world: World) -> None:
+    """A sweep does not write the row of an instance that a live client holds."""
+    fleet = world.fleet()
+    held = fleet.acquire(SMALL, "run-1")
+    fleet.journal.update_instance("sim", held.instance.id, address="192.0.2.99")
+    world.fleet().sweep()
+    row = fleet.journal.instance("sim", held.instance.id)
+    assert row is not None
+    assert row.address == "192.0.2.99"
+    held.release(60)
+    world.fleet().sweep()
+    row = fleet.journal.instance("sim", held.instance.id)
+    assert row is not None
+    assert row.address == held.instance.address
+
+
 def test_lagging_list_is_not_believed(world: World) -> None:
     """An instance that the list lacks but the provider knows by id stays live in the journal."""
     fleet = world.fleet()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,10 @@ MODES = [(isolation, server) for isolation in ISOLATIONS for server in SERVERS]
 
 
 @pytest.fixture(params=MODES, ids="+".join)
-def world(request: pytest.FixtureRequest, byoc_home: Path) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, byoc_home: Path) -> World:
     """An installation in each mode; skipped where the host lacks a part of it."""
     isolation, server = request.param
-    yield _world(byoc_home, {ISOLATION_SETTING: isolation, SERVER_SETTING: server})
+    return _world(byoc_home, {ISOLATION_SETTING: isolation, SERVER_SETTING: server})
 
 
 @pytest.fixture

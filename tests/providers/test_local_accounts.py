@@ -69,6 +69,9 @@ def as_user(scratch: Path, shell: str, line: list[str]) -> subprocess.CompletedP
     account = f"{USER}:x:{UID}:{UID}::{home}:{shell}\n"
     passwd.write_text(Path("/etc/passwd").read_text() + account)
     steps = ["mount --make-rprivate /", f"mount --bind {passwd} /etc/passwd", *_opened(scratch)]
+    # Terminals of group tty, as on every ordinary system; some virtual machines lack that.
+    steps += ["mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666 none /dev/pts"]
+    steps += ["mount --bind /dev/pts/ptmx /dev/ptmx"]
     become = f"--reuid {UID} --regid {UID} --clear-groups --bounding-set -all --no-new-privs"
     script = f"{{ {' && '.join(steps)}; }} || exit 77\nexec setpriv {become} {shlex.join(line)}"
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("BYOC_", "PYTEST_"))}

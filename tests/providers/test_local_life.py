@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc.errors import BadRequestError, TransientError
+from byoc.errors import BadRequestError, BootError, TransientError
 from byoc.providers.base import OWNER_TAG, TOKEN_TAG, Instance
 from byoc.providers.local.folder import KEEP_DRAFTS, KEEP_TOMBSTONES
 from byoc.resources import Offer
@@ -313,15 +313,29 @@ def test_a_stuck_launch_does_not_hang_others(best: World) -> None:
     best.launch()
     clock = ShiftedClock()
     line = f"flock {shlex.quote(str(best.home / 'local' / 'launch.lock'))} -c 'echo held; cat'"
-    holder = subprocess.Popen(
-        line, shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    holder = subprocess.Popen(line, shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert holder.stdout and holder.stdout.readline() == b"held\n"
         with pytest.raises(TransientError, match="launch"):
             World(best.home, clock=clock).launch("later")
     finally:
         holder.communicate(timeout=10)
+
+
+def test_a_terminated_guardian_ends_its_machine_in_order(best: World) -> None:
+    """SIGTERM to the guardian, as at the host's own shutdown, ends the machine properly."""
+    instance = best.launch()
+    os.kill(best.guardian(instance), signal.SIGTERM)
+    assert best.ended(instance) == "terminated"
+    gone(instance.id)
+
+
+def test_a_host_that_cannot_hold_a_machine_says_so(best: World) -> None:
+    """Where byoc's folder cannot be written, the launch fails by an error of ours."""
+    (best.home / "local").write_text("not a folder")
+    with pytest.raises(BootError, match="cannot be put up"):
+        best.launch()
+    (best.home / "local").unlink()
 
 
 def test_a_guardian_that_does_not_react_is_killed(best: World) -> None:
@@ -338,7 +352,9 @@ def test_a_guardian_that_does_not_react_is_killed(best: World) -> None:
 def test_a_read_only_tree_is_removed(best: World) -> None:
     """Folders that a program made read-only do not keep the machine's folder alive."""
     instance = best.launch()
-    best.out(instance, "mkdir -p a/b && touch a/b/c && ln -s / a/l && chmod a-wx a/b && chmod a-w a")
+    best.out(
+        instance, "mkdir -p a/b && touch a/b/c && ln -s / a/l && chmod a-wx a/b && chmod a-w a"
+    )
     best.provider.terminate(instance.id)
     until(lambda: not list((best.home / "local" / "trash").iterdir()))
 

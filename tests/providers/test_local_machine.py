@@ -11,7 +11,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from tests.helpers import gone, until
+from tests.helpers import gone, processes_with, until
 from tests.providers.world import TEXT_LIMIT, World, new_key
 
 
@@ -61,7 +61,7 @@ def test_a_slow_reader_holds_the_writer_back(world: World) -> None:
         assert first == b"y\n" * 500
         assert not (home / "done").exists()
         assert len(stdout.read()) == 20_000_000 - 1000
-        until(lambda: (home / "done").exists())
+        until((home / "done").exists)
 
 
 def test_paramiko_sees_status_and_signal(world: World) -> None:
@@ -170,7 +170,7 @@ def test_unix_sockets_of_the_machine_are_reached(world: World) -> None:
     )
     with world.connected(instance) as client:
         client.exec_command(world.python(serve, inside))
-        until(lambda: (world.folder(instance) / "home" / "s").exists())
+        until((world.folder(instance) / "home" / "s").exists)
         local = world.home / "l"
         tunnel = subprocess.Popen(world.ssh_line(instance, "-N", "-L", f"{local}:{inside}"))
         try:
@@ -182,6 +182,25 @@ def test_unix_sockets_of_the_machine_are_reached(world: World) -> None:
         finally:
             tunnel.terminate()
             tunnel.wait(10)
+
+
+def test_a_lost_terminal_hangs_up(world: World) -> None:
+    """What runs on a terminal ends when its client goes away, as at any remote login."""
+    instance = world.launch()
+    mark = f"on-terminal-of-{instance.id}"
+    with world.connected(instance) as client:
+        shell = client.invoke_shell()
+        shell.send(f"exec -a {mark} sleep 600\n".encode())
+        until(lambda: [p for p in processes_with(mark) if p.command.startswith(mark)])
+    gone(mark)
+
+
+def test_a_command_that_is_too_long_fails(world: World) -> None:
+    """A command line beyond the system's limit is answered by a failure, not by silence."""
+    instance = world.launch()
+    with world.connected(instance) as client:
+        channel = client.exec_command("true " + "x" * 300_000, timeout=TEXT_LIMIT)[1].channel
+        assert channel.recv_exit_status() != 0
 
 
 @pytest.mark.parametrize("command", ["byoc-end", "shutdown -h now", "poweroff"])

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from byoc.clock import SYSTEM
 from byoc.errors import NotFoundError
-from byoc.state import Attempt, InstanceRow, Intent, Journal, Run, Stage
+from byoc.state import Attempt, InstanceRow, Intent, Run, Stage
 from tests.state.client import OFFER, intent
 from tests.state.conftest import Client, Opener
 
@@ -241,4 +240,4 @@ def test_tags_are_data_not_statements(open_journal: Opener) -> None:
     journal.open_intent(odd)
     assert journal.intents() == [odd]
     assert json.loads(json.dumps(dict(odd.tags))) == odd.tags
-    assert Journal.open(journal._store.path.parent.parent, SYSTEM).runs() == []
+    assert open_journal().runs() == []

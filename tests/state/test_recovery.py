@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -174,6 +175,12 @@ def ordinary_user() -> Iterator[None]:
     os.seteuid(0)
 
 
+def use(home: Path) -> None:
+    """What the shortest command does with a journal."""
+    with contextlib.closing(Journal.open(home, SYSTEM)) as journal:
+        journal.put_run(Run("run-a", "run"))
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_unwritable_folder_is_an_error(ordinary_user: None, known: bool) -> None:
     """A data folder without write permission is an error with a hint, at first use and later."""
@@ -186,7 +193,7 @@ def test_unwritable_folder_is_an_error(ordinary_user: None, known: bool) -> None
             if path.exists():
                 path.chmod(0o500)
         with pytest.raises(StateError) as caught:
-            Journal.open(home, SYSTEM).put_run(Run("run-a", "run"))
+            use(home)
         assert "BYOC_HOME" in caught.value.hints[0]
         for path in (home, home / "state"):
             if path.exists():

@@ -87,5 +87,6 @@ def _reported(
         raise  # for main: the program's own --help, or wrong options of the program's function
     except BaseException as error:  # noqa: BLE001 - the last resort: everything becomes an exit code
         code = failure.conclude(error, console, _name(function))
-    console.finish()
+    finally:
+        console.finish()
     return failure.READER_GONE if console.reader_gone else code

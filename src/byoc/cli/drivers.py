@@ -24,11 +24,6 @@ CANCEL_POLL = 0.05
 LOG_LIMIT = 64 * 1024 * 1024
 """Bytes of a run's output that are kept for ``byoc logs``; a chatty run must not fill a disk."""
 _CUT = b"\nbyoc: the log ends here, at its limit; the program's output went on\n"
-_START = (
-    # Not `-m`: it would put the working folder, and what lies in it, before Python's own modules.
-    "import sys; sys.path[:1] = [p for p in sys.path[:1] if p]; "
-    "from byoc.cli.main import main; sys.exit(main(sys.argv[1:]))"
-)
 
 
 class Driver:
@@ -92,7 +87,7 @@ def detach(console: Console, settings: Settings, args: list[str], command: str) 
     line = [*args[:at], "--driver", f"{run_id}:{told}", *args[at:]]
     try:
         child = subprocess.Popen(
-            [sys.executable, "-c", _START, *line],
+            [sys.executable, "-m", "byoc", *line],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -43,5 +43,7 @@ def main(args: list[str] | None = None) -> int:
         code = usage.report(error, args)
     except typer.Abort:
         code = failure.INTERRUPTED
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a bug of ours, reported as one
+        code = failure.conclude(error, Console(as_json="--json" in args), "byoc")
     Console().finish()
     return int(code or 0)

@@ -8,6 +8,7 @@ import typer
 
 from . import failure
 from .console import Console
+from .table import COMMANDS
 
 WRONG: type[Exception] = typer.BadParameter.__mro__[1]
 """Typer's base of all usage errors, which it does not export by name."""
@@ -18,7 +19,7 @@ def report(error: Any, args: list[str]) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # its help is printed by now
         return failure.USAGE
     console = Console(as_json="--json" in args)
-    message, hints = _words(error)
+    message, hints = _words(error, args)
     console.error(message)
     for hint in hints:
         console.hint(hint)
@@ -30,12 +31,12 @@ def report(error: Any, args: list[str]) -> int:
             "done": "",
             "remediation": hints,
         }
-        name = error.ctx.info_name if error.ctx is not None else "byoc"
+        name = args[0] if args[0] in COMMANDS else "byoc"
         console.json_object(name, failure.USAGE, {"error": described})
     return failure.USAGE
 
 
-def _words(error: Any) -> tuple[str, list[str]]:
+def _words(error: Any, args: list[str]) -> tuple[str, list[str]]:
     """Typer's sentence in our form, and what to do about it."""
     message = error.message if getattr(error, "option_name", "") else error.format_message()
     message, _, suggestion = message.rstrip(".?").partition(". Did you mean ")
@@ -43,6 +44,6 @@ def _words(error: Any) -> tuple[str, list[str]]:
     close = [repr(name) for name in getattr(error, "possibilities", None) or ()]
     if suggestion or close:
         hints.append(f"did you mean {suggestion or ' or '.join(close)}?")
-    if error.ctx is not None:
-        hints.append(f"run '{error.ctx.command_path} --help' to see what it takes")
+    path = error.ctx.command_path if error.ctx is not None else " ".join(["byoc", *args[:1]])
+    hints.append(f"run '{path} --help' to see what it takes")
     return message[:1].lower() + message[1:], hints

@@ -102,24 +102,27 @@ class Workshop:
         return Attempt(wish.run, seq, offer.cloud, offer.key(), at, outcome)
 
     def drop(self, instance: Instance, lock: UseLock, why: str) -> None:
-        """End an instance that is of no use; when that fails, the next sweep goes on trying."""
+        """End an instance that is of no use; when that fails, the next sweep goes on trying.
+
+        The journal may be what failed, so the provider is asked whatever becomes of the note.
+        """
         provider, gone = self.providers[instance.provider], False
-        self.journal.update_instance(instance.provider, instance.id, state="ending", detail=why)
+        name = (instance.provider, instance.id)
         try:
-            provider.terminate(instance.id)
-            gone = provider.get(instance.id).state == "gone"
-            if gone:
-                ended = self.clock.wall()
-                self.journal.update_instance(
-                    instance.provider, instance.id, state="gone", ended=ended
-                )
-        except ProviderError as error:
-            self.reporter.notice(
-                f"instance {instance.id} could not be ended ({error.message}); byoc asks again "
-                "later, and its own lease ends it"
-            )
+            self.journal.update_instance(*name, state="ending", detail=why)
         finally:
-            lock.release(remove=gone)
+            try:
+                provider.terminate(instance.id)
+                gone = provider.get(instance.id).state == "gone"
+            except ProviderError as error:
+                self.reporter.notice(
+                    f"instance {instance.id} could not be ended ({error.message}); byoc asks "
+                    "again later, and its own lease ends it"
+                )
+            finally:
+                lock.release(remove=gone)
+        if gone:
+            self.journal.update_instance(*name, state="gone", ended=self.clock.wall())
 
 
 def climb(shop: Workshop, ladder: Ladder, wish: Wish) -> Held:

@@ -33,6 +33,10 @@ from .watch import Row, Watch
 
 __all__ = ["Fleet", "Row", "open_fleet"]
 
+WARM_MARGIN = 1.0
+"""Seconds that an idle instance must still have: attaching takes 50 ms on this computer and about
+a second across an ocean, and its own clock does not wait."""
+
 
 class Fleet(Watch):
     """All instances of one installation. Safe to use from several threads.
@@ -143,6 +147,8 @@ class Fleet(Watch):
         for instance in self._candidates(wish, swept):
             row = rows.get((instance.provider, instance.id)) or row_of(instance)
             if not row.host_key or row.state in ("ending", "lost"):
+                continue
+            if row.state == "idle" and row.idle_until - self._clock.wall() < WARM_MARGIN:
                 continue
             lock = UseLock.take(self.home, key_of(instance))
             if lock is None:

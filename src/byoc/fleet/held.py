@@ -111,10 +111,12 @@ class Held:
             return
         gone = False
         try:
-            self._note(state="ending", idle_until=0.0)
-            last = end_and_wait(
-                self._around.provider, self.instance.id, self._around.clock, END_WAIT
-            )
+            try:
+                self._note(state="ending", idle_until=0.0)
+            finally:  # a journal that cannot be written must not keep it alive
+                last = end_and_wait(
+                    self._around.provider, self.instance.id, self._around.clock, END_WAIT
+                )
             gone = last.state == "gone"
             if not gone:
                 raise InstanceError(
@@ -136,18 +138,21 @@ class Held:
         gone = False
         try:
             self._note(state="lost", detail=reason)
-            self._around.provider.terminate(self.instance.id)
-            last = self._around.provider.get(self.instance.id)
-            gone = last.state == "gone"
-            state, ended = ("gone", self._around.clock.wall()) if gone else ("ending", 0.0)
-            self._note(state=state, ended=ended, detail=f"{reason}; {last.detail}".rstrip("; "))
-        except ProviderError as error:
-            self._around.reporter.notice(
-                f"instance {self.instance.id} is lost and its provider cannot be asked to end it "
-                f"({error.message}); its own lease ends it"
-            )
         finally:
-            self._lock.release(remove=gone)
+            try:
+                self._around.provider.terminate(self.instance.id)
+                last = self._around.provider.get(self.instance.id)
+                gone = last.state == "gone"
+                state, ended = ("gone", self._around.clock.wall()) if gone else ("ending", 0.0)
+                detail = "; ".join(text for text in (reason, last.detail) if text)
+                self._note(state=state, ended=ended, detail=detail)
+            except ProviderError as error:
+                self._around.reporter.notice(
+                    f"instance {self.instance.id} is lost and its provider cannot be asked to end "
+                    f"it ({error.message}); its own lease ends it"
+                )
+            finally:
+                self._lock.release(remove=gone)
 
     def _finish(self) -> bool:
         """True for the first caller; drops a connection that nobody took."""

@@ -64,7 +64,7 @@ class Sweeper:
         A provider that cannot be asked is in ``failed``; nothing is concluded about its instances.
         """
         swept = self._list(names)
-        # the lists first, the journal second: what a client adds in between is in neither danger
+        # the lists first, the journal second: what is added in between waits for the next sweep
         locks: dict[str, UseLock] = {}
         settled: set[str] = set()
         try:

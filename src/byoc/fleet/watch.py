@@ -100,11 +100,11 @@ class Watch:
         chosen = rows if ids is None else _chosen(rows, ids)
         failures: list[str] = []
         for row in chosen:
-            self.journal.update_instance(row.provider, row.id, state="ending", idle_until=0.0)
             try:
                 self._providers[row.provider].terminate(row.id)
             except ProviderError as error:
                 failures.append(f"{row.id}: {error.message}")
+            self.journal.update_instance(row.provider, row.id, state="ending", idle_until=0.0)
         for row in chosen:
             failures += self._watch_end(row)
         if failures:

@@ -37,18 +37,19 @@ def choose(module: ModuleType, name: str, shown: str) -> Runnable:
         raise _nothing(module, shown)
     if name:
         return _named(module, name, shown, ranks)
-    candidates = next(rank for rank in ranks if rank)
-    if len(candidates) > 1:
+    at, best = next((at, rank) for at, rank in enumerate(ranks) if rank)
+    if len(best) > 1:
+        what = "functions" if at % 2 else "local entrypoints"
         raise InvalidError(
-            f"{shown} has {len(candidates)} that could be run: say which one",
-            hints=(_listing(shown, sorted(candidates)),),
+            f"{shown} has {len(best)} {what}: say which one to run",
+            hints=(_listing(shown, sorted(best)),),
         )
-    return next(iter(candidates.values()))
+    return next(iter(best.values()))
 
 
-def names(module: ModuleType) -> list[str]:
-    """Every name that ``FILE::NAME`` accepts, in the order of their ranks."""
-    return [name for rank in _ranks(module) for name in rank]
+def candidates(module: ModuleType) -> list[str]:
+    """The names of the best rank: what a reference without a name could mean."""
+    return sorted(next((rank for rank in _ranks(module) if rank), {}))
 
 
 def _ranks(module: ModuleType) -> list[dict[str, Runnable]]:

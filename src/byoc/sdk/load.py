@@ -93,11 +93,9 @@ def _check_file(target: str) -> None:
 def _near_files(path: Path) -> tuple[str, ...]:
     if not path.parent.is_dir():
         return (f"there is no folder {path.parent} either",)
-    here = [one.name for one in path.parent.iterdir() if one.suffix == ".py"]
-    close = difflib.get_close_matches(path.name, here, 1) or difflib.get_close_matches(
-        path.name + ".py", here, 1
-    )
-    return (f"did you mean {path.parent / close[0]}?",) if close else ()
+    here = {one.stem: one for one in sorted(path.parent.glob("*.py"))}
+    close = difflib.get_close_matches(path.stem, here, 1)
+    return (f"did you mean {here[close[0]]}?",) if close else ()
 
 
 # --- does it declare an app? ----------------------------------------------------------------

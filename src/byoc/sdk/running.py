@@ -63,7 +63,12 @@ class RunContext:
 
         return await asyncio.to_thread(self.__enter__)
 
-    async def __aexit__(self, *details: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         import asyncio  # 30 ms: only programs that use it pay
 
-        await asyncio.to_thread(self.__exit__, *details)
+        await asyncio.to_thread(self.__exit__, kind, error, trace)

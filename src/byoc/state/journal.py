@@ -70,11 +70,15 @@ class Journal:
             note = "the journal was missing and has been made anew"
         fresh = store is None
         store = store or Store.create(path)
-        owner = known or _meta(store, "owner") or ids.new("own")
-        if not known:
-            _write_owner(home, owner)
-        if fresh or not _meta(store, "owner"):
-            store.write("INSERT OR REPLACE INTO meta VALUES ('owner', ?)", (owner,))
+        try:
+            owner = known or _meta(store, "owner") or ids.new("own")
+            if not known:
+                _write_owner(home, owner)
+            if fresh or not _meta(store, "owner"):
+                store.write("INSERT OR REPLACE INTO meta VALUES ('owner', ?)", (owner,))
+        except BaseException:
+            store.close()
+            raise
         return cls(store, owner, note)
 
     def close(self) -> None:

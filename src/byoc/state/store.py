@@ -68,11 +68,16 @@ class Store:
         """Make a new file with the newest tables; ``path`` must not exist."""
         with _translated(path):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            store = cls(path, _connect(path))
-            store._run("PRAGMA journal_mode=WAL")
-            with store.transaction(durable=True) as run:
-                run(f"PRAGMA application_id={APPLICATION_ID}")
-                store._migrate(0)
+        store = cls(path, _connect(path))
+        try:
+            with _translated(path):
+                store._run("PRAGMA journal_mode=WAL")
+                with store.transaction(durable=True) as run:
+                    run(f"PRAGMA application_id={APPLICATION_ID}")
+                    store._migrate(0)
+        except BaseException:
+            store.close()
+            raise
         return store
 
     def close(self) -> None:

@@ -3,8 +3,8 @@
 A :class:`Link` turns bytes of numbered streams into frames and back. Every frame that matters has a
 sequence number and is kept until the peer acknowledged it; after a cut both sides say how far they
 got (:attr:`Link.received_seq`) and :meth:`Link.resume` sends the rest again, in order, once. Each
-stream has a window: a sender may be at most ``window`` bytes ahead of what the receiver consumed, so
-a slow reader of one stream neither blocks the others nor fills memory.
+stream has a window: a sender may be at most ``window`` bytes ahead of what the receiver consumed,
+so a slow reader of one stream neither blocks the others nor fills memory.
 
 No I/O, no threads, no clock: callers feed bytes in and take bytes out, under a lock of their own.
 
@@ -43,22 +43,24 @@ class Event(NamedTuple):
 class _Sender:
     """Outgoing side of one stream."""
 
-    __slots__ = ("ended", "granted", "parts", "queued", "sent")
+    __slots__ = ("ended", "granted", "parts", "queued", "ready", "sent")
 
     def __init__(self) -> None:
         self.parts: Deque[memoryview] = deque()
         self.queued = 0
+        self.ready = False  # stands in the line of streams that have their turn
         self.sent = 0
         self.granted = limits.STREAM_WINDOW
         self.ended: Optional[bytes] = None
 
 
 class _Receiver:
-    """Incoming side of one stream: bytes consumed, and what of that the peer was told."""
+    """Incoming side of one stream: bytes that came, were consumed, and the peer was told of."""
 
-    __slots__ = ("consumed", "told")
+    __slots__ = ("arrived", "consumed", "told")
 
     def __init__(self) -> None:
+        self.arrived = 0
         self.consumed = 0
         self.told = 0
 
@@ -76,12 +78,12 @@ class Link:
         self._unacked_bytes = 0
         self._next_seq = 1
         self.received_seq = 0
-        self._acked_out = 0
         self._since_ack = 0
         self._ping = False
         self._parts: List[Buffer] = []
         self._have = 0
         self._need = HEADER.size
+        self._broken: Optional[FrameError] = None
 
     # --- outgoing -------------------------------------------------------------------------
 
@@ -123,20 +125,18 @@ class Link:
             frame = self._next_frame()
             if frame is None:
                 break
-            seq, header, payload = frame
+            _, header, payload = frame
             out.append(header[:-8] + _COUNT.pack(self.received_seq))
             size += len(header)
             if payload is not None:
                 out.append(payload)
                 size += payload.nbytes
         if out:
-            self._acked_out = self.received_seq
             self._since_ack = 0
             self._ping = False
         elif self._ping or self._since_ack >= limits.ACK_EVERY:
             kind = PING if self._ping else ACK
             out.append(HEADER.pack(MAGIC, kind, 0, 0, 0, 0, self.received_seq))
-            self._acked_out = self.received_seq
             self._since_ack = 0
             self._ping = False
         return out
@@ -161,9 +161,10 @@ class Link:
                     self._ready.rotate(-1)
                 return self._number(DATA, stream, chunk)
             self._ready.popleft()
+            sender.ready = False
             if sender.ended is not None and not sender.parts:
-                word, sender.ended = sender.ended, None
-                return self._number(END, stream, memoryview(word))
+                del self._senders[stream]  # nothing may follow
+                return self._number(END, stream, memoryview(sender.ended))
         return None
 
     @staticmethod
@@ -199,7 +200,7 @@ class Link:
         header = HEADER.pack(MAGIC, kind, 0, stream, payload.nbytes, seq, 0)
         body = payload if payload.nbytes else None
         self._unacked.append((seq, payload.nbytes, header, body))
-        self._unacked_bytes += payload.nbytes
+        self._unacked_bytes += HEADER.size + payload.nbytes
         return seq, header, body
 
     def _sender(self, stream: int) -> _Sender:
@@ -209,18 +210,24 @@ class Link:
         return sender
 
     def _mark(self, stream: int, sender: _Sender) -> None:
-        if stream in self._ready:
+        if sender.ready or not (sender.parts or sender.ended is not None):
             return
-        if sender.parts or sender.ended is not None:
-            if stream == 0:
-                self._ready.appendleft(0)
-            else:
-                self._ready.append(stream)
+        sender.ready = True
+        if stream == 0:
+            self._ready.appendleft(0)
+        else:
+            self._ready.append(stream)
 
     # --- incoming -------------------------------------------------------------------------
 
     def received(self, data: Buffer) -> List[Event]:
-        """Take bytes from the connection; returns what became complete. Raises FrameError."""
+        """Take bytes from the connection; returns what became complete.
+
+        Raises FrameError for bytes that are not the next frames of our peer. What came whole before
+        such bytes is returned first, since the peer may count on it; then the next call raises.
+        """
+        if self._broken is not None:
+            raise self._broken
         self._parts.append(data)
         self._have += len(data)
         if self._have < self._need:
@@ -230,18 +237,24 @@ class Link:
         position = 0
         end = buffer.nbytes
         self._need = HEADER.size
-        while end - position >= HEADER.size:
-            header = HEADER.unpack_from(buffer, position)
-            length = header[4]
-            if header[0] != MAGIC or header[2] or length > limits.MAX_FRAME:
-                shown = bytes(buffer[position : position + 16]).hex()
-                raise FrameError("bytes that are not a frame: %s" % shown)
-            stop = position + HEADER.size + length
-            if stop > end:
-                self._need = HEADER.size + length
-                break
-            self._frame(header, buffer[position + HEADER.size:stop], events)
-            position = stop
+        try:
+            while end - position >= HEADER.size:
+                header = HEADER.unpack_from(buffer, position)
+                length = header[4]
+                if header[0] != MAGIC or header[2] or length > limits.MAX_FRAME:
+                    shown = bytes(buffer[position : position + 16]).hex()
+                    raise FrameError("bytes that are not a frame: %s" % shown)
+                stop = position + HEADER.size + length
+                if stop > end:
+                    self._need = HEADER.size + length
+                    break
+                self._frame(header, buffer[position + HEADER.size : stop], events)
+                position = stop
+        except FrameError as error:
+            self._broken = error
+            if not events:
+                raise
+            return events
         rest = buffer[position:]
         self._parts = [rest] if rest.nbytes else []
         self._have = rest.nbytes
@@ -254,61 +267,84 @@ class Link:
         events: List[Event],
     ) -> None:
         _, kind, _, stream, length, seq, ack = header
+        if ack >= self._next_seq:
+            raise FrameError("frame %d was acknowledged but never sent" % ack)
         self._acknowledged(ack)
         if kind == PING:
             self._since_ack = limits.ACK_EVERY  # answered with an acknowledgement
             return
         if kind == ACK:
             return
-        if seq <= self.received_seq:
+        if kind not in (DATA, END, WINDOW):
+            raise FrameError("unknown kind of frame: %d" % kind)
+        if 0 < seq <= self.received_seq:
             return  # sent again after a cut although it had arrived
         if seq != self.received_seq + 1:
             raise FrameError("frame %d came where %d was due" % (seq, self.received_seq + 1))
-        self.received_seq = seq
-        self._since_ack += length
         if kind == WINDOW:
-            self._granted(stream, _COUNT.unpack(payload)[0])
-        elif kind in (DATA, END):
-            events.append(Event(kind, stream, payload))
+            self._granted(stream, payload)
         else:
-            raise FrameError("unknown kind of frame: %d" % kind)
+            if kind == DATA:
+                self._arrived(stream, length)
+            events.append(Event(kind, stream, payload))
+        self.received_seq = seq
+        self._since_ack += HEADER.size + length
 
     def _acknowledged(self, ack: int) -> None:
         unacked = self._unacked
         while unacked and unacked[0][0] <= ack:
             self._unacked_bytes -= unacked.popleft()[1]
 
-    def _granted(self, stream: int, consumed: int) -> None:
+    def _arrived(self, stream: int, size: int) -> None:
+        receiver = self._receiver(stream)
+        if receiver.arrived + size - receiver.consumed > limits.STREAM_WINDOW:
+            raise FrameError("stream %d got more bytes than its window" % stream)
+        receiver.arrived += size
+
+    def _granted(self, stream: int, payload: memoryview) -> None:
+        if payload.nbytes != _COUNT.size:
+            raise FrameError("a window of %d bytes" % payload.nbytes)
         sender = self._senders.get(stream)
         if sender is not None:
-            sender.granted = consumed + limits.STREAM_WINDOW
+            # What was never sent cannot have been consumed: that is about an earlier use of the
+            # number, which both ends have forgotten.
+            consumed = min(_COUNT.unpack(payload)[0], sender.sent)
+            sender.granted = max(sender.granted, consumed + limits.STREAM_WINDOW)
             self._mark(stream, sender)
 
     def consumed(self, stream: int, size: int) -> None:
         """Say that ``size`` received bytes of a stream were used: the peer may send more."""
-        receiver = self._receivers.get(stream)
-        if receiver is None:
-            receiver = self._receivers[stream] = _Receiver()
+        receiver = self._receiver(stream)
         receiver.consumed += size
         if receiver.consumed - receiver.told >= limits.STREAM_WINDOW // 4:
             receiver.told = receiver.consumed
             self._grants.append((stream, receiver.consumed))
 
+    def _receiver(self, stream: int) -> _Receiver:
+        receiver = self._receivers.get(stream)
+        if receiver is None:
+            receiver = self._receivers[stream] = _Receiver()
+        return receiver
+
     # --- after a cut ----------------------------------------------------------------------
 
     def resume(self, peer_received: int) -> None:
-        """A new connection is there and the peer has frames up to ``peer_received``."""
+        """A new connection is there and the peer has frames up to ``peer_received``.
+
+        Raises FrameError, and changes nothing, when that cannot be.
+        """
         if peer_received >= self._next_seq:
             raise FrameError("the peer claims frame %d, which was never sent" % peer_received)
-        self._acknowledged(peer_received)
-        if self._unacked and self._unacked[0][0] != peer_received + 1:
+        if peer_received + 1 < (self._unacked[0][0] if self._unacked else self._next_seq):
             raise FrameError("the peer lost frames that it had acknowledged")
+        self._acknowledged(peer_received)
         self._again = deque((seq, header, body) for seq, _, header, body in self._unacked)
         self._parts = []
         self._have = 0
         self._need = HEADER.size
+        self._broken = None
 
     @property
     def unacked(self) -> int:
-        """Bytes sent and not yet acknowledged."""
+        """Bytes sent and not yet acknowledged, those of the frames' headers included."""
         return self._unacked_bytes

@@ -33,14 +33,16 @@ def encode(head: Dict[str, Any], buffers: Sequence[Buffer] = ()) -> List[Buffer]
 
 
 class _Bulk:
-    """A message too large to collect first: its buffers are filled in place as bytes arrive."""
+    """A message too large to collect first: its buffers grow as bytes arrive.
+
+    Not allocated ahead: a size is only a claim until the bytes are there.
+    """
 
     def __init__(self, head: Dict[str, Any], sizes: Sequence[int]) -> None:
         self.head = head
         self._sizes = sizes
         self.buffers: List[Buffer] = []
         self._current = bytearray()
-        self._filled = 0
         self._next()
 
     @property
@@ -49,10 +51,10 @@ class _Bulk:
 
     def fill(self, view: memoryview) -> memoryview:
         """Put bytes where they are due; returns what is left over."""
-        take = min(len(self._current) - self._filled, view.nbytes)
-        self._current[self._filled : self._filled + take] = view[:take]
-        self._filled += take
-        if self._filled == len(self._current):
+        due = self._sizes[len(self.buffers)]
+        take = min(due - len(self._current), view.nbytes)
+        self._current += view[:take]
+        if len(self._current) == due:
             self.buffers.append(self._current)
             self._next()
         return view[take:]
@@ -60,8 +62,7 @@ class _Bulk:
     def _next(self) -> None:
         while not self.full and self._sizes[len(self.buffers)] == 0:
             self.buffers.append(b"")
-        if not self.full:
-            self._current, self._filled = bytearray(self._sizes[len(self.buffers)]), 0
+        self._current = bytearray()
 
 
 class Assembler:
@@ -145,7 +146,7 @@ class Assembler:
 def _parse_head(view: memoryview) -> Dict[str, Any]:
     try:
         head = json.loads(bytes(view).decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # nested deeper than Python goes
         raise FrameError("a message whose head is not JSON") from error
     if not isinstance(head, dict):
         raise FrameError("a message whose head is not an object")

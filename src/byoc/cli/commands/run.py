@@ -101,8 +101,9 @@ def _function(
 ) -> drive.Job:
     shown = asked.target
     choose = _lazy.load("byoc.sdk.choose")
-    if not asked.name and "--help" in args and len(choose.names(program)) > 1:
-        for name in choose.names(program):
+    several = choose.candidates(program) if not asked.name and "--help" in args else ()
+    if len(several) > 1:
+        for name in several:
             console.data(f"{shown}::{name}")
         raise typer.Exit
     chosen: Runnable = choose.choose(program, asked.name, shown)

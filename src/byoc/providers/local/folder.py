@@ -92,8 +92,8 @@ class Folder:
 
     def make(self) -> None:
         """Creates what is missing, for the owner only."""
-        for path in (self.root, self.cache, self.root / "ended", self.root / "trash"):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (self.cache, self.root / "ended", self.root / "trash"):
+            files.make_private(str(path))
 
     def room(self, instance_id: str) -> Room:
         """The folder of one machine, which need not exist. ``instance_id`` has been checked."""

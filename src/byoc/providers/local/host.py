@@ -131,7 +131,7 @@ def find_gpus(environ: Mapping[str, str], kept: Path, clock: Clock, fresh: bool 
             return Gpus(tuple(str(name) for name in known.get("names", ())))
     gpus = _ask(program)
     if not gpus.problem:
-        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.make_private(str(kept.parent))
         files.write_json(str(kept), {"key": key, "asked": clock.wall(), "names": gpus.names})
     return gpus
 

@@ -1,11 +1,12 @@
 """Which parts this host has for local instances: what isolates them, and what serves SSH.
 
 Both are found by looking, and bwrap by trying it once: some systems install it and then refuse the
-user namespaces it needs. The outcome of the trial is kept, keyed by the binary and the kernel.
+user namespaces it needs. A success is kept, keyed by the binary and the kernel.
 """
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import subprocess
@@ -48,7 +49,7 @@ class Mode:
 def choose(environ: Mapping[str, str], memory: Path, fresh: bool = False) -> Mode:
     """The best mode of this host, or the one that the settings force.
 
-    ``memory``: file that remembers the trial of bwrap; ``fresh`` tries again. Raises
+    ``memory``: file that remembers a successful trial of bwrap; ``fresh`` tries again. Raises
     :class:`SettingsError` when a forced choice is unknown or not possible here.
     """
     isolation = _forced(environ, ISOLATION_SETTING, ISOLATIONS)
@@ -102,12 +103,15 @@ def _usable_bwrap(environ: Mapping[str, str], memory: Path, fresh: bool) -> tupl
     status = os.stat(path)
     key = f"{path} {status.st_mtime_ns} {status.st_size} {os.getuid()} {os.uname().release}"
     known = files.read_json(str(memory))
-    if fresh or known is None or known.get("key") != key:
-        known = {"key": key, "refusal": _try_bwrap(path)}
-        memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write_json(str(memory), known)
-    refusal = str(known.get("refusal", ""))
-    return ("", f"bwrap does not work here: {refusal}") if refusal else (path, "")
+    if not fresh and known and known.get("works") == key:
+        return path, ""
+    refusal = _try_bwrap(path)
+    if refusal:  # not remembered: a setting of the system may change that
+        memory.unlink(missing_ok=True)
+        return "", f"bwrap does not work here: {refusal}"
+    files.make_private(str(memory.parent))
+    files.write_json(str(memory), {"works": key})
+    return path, ""
 
 
 def _try_bwrap(path: str) -> str:
@@ -154,9 +158,29 @@ def _login_refusal() -> str:
         return "the user id has no account"
     if os.path.basename(account.pw_shell) in _NO_LOGIN:
         return f"its shell is {account.pw_shell}"
-    if os.getuid() == 0 and _is_locked(account.pw_name):
-        return "it is locked"
-    return ""
+    if os.getuid() == 0:
+        return "it is locked" if _is_locked(account.pw_name) else ""
+    return _terminal_refusal()
+
+
+def _terminal_refusal() -> str:
+    """sshd ends a connection when it cannot give a terminal to group tty; only root could.
+
+    Most systems give new terminals to that group themselves (the ``gid=5`` of devpts).
+    """
+    try:
+        group = grp.getgrnam("tty").gr_gid
+    except KeyError:  # then sshd leaves terminals with the user's own group
+        return ""
+    try:
+        ends = os.openpty()
+    except OSError as error:
+        return f"it gets no terminal: {error}"
+    try:
+        return "" if os.fstat(ends[1]).st_gid == group else "its terminals are not of group tty"
+    finally:
+        for end in ends:
+            os.close(end)
 
 
 def _is_locked(name: str) -> bool:

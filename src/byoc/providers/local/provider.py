@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import limits
 from ...clock import Clock
-from ...errors import BadRequestError, InstanceError
+from ...errors import BadRequestError, BootError, InstanceError
 from ...resources import Offer
 from ..base import Finding, Instance, LaunchRequest, Traits
 from . import checks, host
@@ -66,18 +66,25 @@ class LocalProvider:
 
         Idempotent on ``request.token`` while the instance lives, among all processes of the host.
         Raises BadRequestError for an offer that is not ours, TransientError when another client
-        holds the launch lock too long, SettingsError when a forced mode is impossible.
+        holds the launch lock too long, SettingsError when a forced mode is impossible, BootError
+        when this host lacks disk, sockets or rights for it.
         """
         if request.offer.key() not in {offer.key() for offer in self.offers()}:
             raise BadRequestError(
                 f"{request.offer.key()} is not offered here", provider=self.name, scope="instance"
             )
-        self._folder.make()
         room = self._folder.room(instance_id(request.token))
-        with self._folder.launching():
-            if not room.lives():
-                self._clear_for(room)
-                self._launcher().launch(request)
+        try:
+            self._folder.make()
+            with self._folder.launching():
+                if not room.lives():
+                    self._clear_for(room)
+                    self._launcher().launch(request)
+        except OSError as error:
+            raise BootError(
+                f"{room.id} cannot be put up: {error}",
+                hints=(f"Make room and writable what is below {self._home}.",),
+            ) from error
         return self.get(room.id)
 
     def _clear_for(self, room: Room) -> None:
@@ -216,9 +223,9 @@ def _account_home() -> str:
 
 def find_uv(environ: Mapping[str, str]) -> str:
     """Path of the uv that came with byoc, else of one on PATH, else empty."""
-    from uv import find_uv_bin  # third party; costs an import of sysconfig
-
     try:
+        from uv import find_uv_bin  # third party; costs an import of sysconfig
+
         return os.path.realpath(find_uv_bin())
-    except FileNotFoundError:
+    except (ImportError, FileNotFoundError):
         return find_program("uv", environ)

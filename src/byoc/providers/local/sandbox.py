@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import subprocess
 from dataclasses import dataclass, field
 
 from .modes import NAMESPACES
@@ -48,6 +49,15 @@ class View:
     writable: tuple[str, ...] = field(default=())
 
 
+def devices() -> tuple[str, ...]:
+    """GPU devices of the host. The node for CUDA's memory is made on first use, by a program that
+    has no rights in a sandbox: so it is made here."""
+    if os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/nvidia-uvm"):
+        for program in glob.glob("/usr/bin/nvidia-modprobe"):
+            subprocess.run([program, "-u", "-c=0"], capture_output=True, check=False)
+    return tuple(path for pattern in _DEVICES for path in sorted(glob.glob(pattern)))
+
+
 def inner_ids() -> tuple[int, int]:
     """User and group id of processes inside."""
     return (os.getuid(), os.getgid()) if os.getuid() else (SANDBOX_ID, SANDBOX_ID)
@@ -67,9 +77,8 @@ def command(bwrap: str, view: View, argv: list[str]) -> list[str]:
     uid, gid = inner_ids()
     line = [bwrap, *NAMESPACES, "--uid", str(uid), "--gid", str(gid)]
     line += ["--hostname", view.hostname, "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
-    for pattern in _DEVICES:
-        for device in sorted(glob.glob(pattern)):
-            line += ["--dev-bind-try", device, device]
+    for device in devices():
+        line += ["--dev-bind-try", device, device]
     line += _mounts(view)
     for name in ("passwd", "group"):
         line += ["--ro-bind", f"{view.folder}/etc/{name}", f"/etc/{name}"]

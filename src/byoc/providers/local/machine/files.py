@@ -25,6 +25,16 @@ def write_json(path: str, value: Any) -> None:
     write_whole(path, json.dumps(value, sort_keys=True).encode())
 
 
+def make_private(folder: str) -> None:
+    """Creates a folder and those above it that are missing, for the owner only."""
+    if not os.path.isdir(folder):
+        make_private(os.path.dirname(folder))
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError:  # another client was faster
+            return
+
+
 def read_json(path: str) -> dict[str, Any] | None:
     """The JSON object in a file; None when it is missing or is not one."""
     try:

@@ -28,7 +28,7 @@ PID_FILE = "pid"
 _ASKS = {b"shutdown": "shutdown", b"terminate": "terminated"}
 _LEASE_TEXT = 64  # bytes; a float's text has fewer than 25
 _LOG_TAIL = 2000  # bytes of the machine's log that a tombstone keeps
-_RESET = (signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+_RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 def main(args: list[str]) -> int:
@@ -38,6 +38,7 @@ def main(args: list[str]) -> int:
         sys.stderr.write(f"{args[0]}: not a plan\n")
         return 2
     lock, listen = int(args[1]), int(args[2])
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a client may have blocked some
     os.set_inheritable(lock, False)
     guardian = Guardian(plan, lock)
     guardian.start(listen)
@@ -90,6 +91,7 @@ class Guardian:
             return pid
         try:
             os.setsid()
+            os.umask(0o022)
             for number in _RESET:
                 signal.signal(number, signal.SIG_DFL)
             os.chdir(self._plan["cwd"])

@@ -16,7 +16,8 @@ from . import processes
 
 MAX_CONNECTIONS = 256
 """Connections served at once; more wait in the socket's backlog. A client keeps about ten."""
-_RESET = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGHUP)
+_IGNORED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+_RESET = (*_IGNORED, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def main(args: list[str]) -> int:
@@ -24,7 +25,7 @@ def main(args: list[str]) -> int:
     server, listen, watch = args[:-2], int(args[-2]), int(args[-1])
     for handle in (listen, watch):
         os.set_inheritable(handle, False)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     processes.adopt_orphans()
     listener = socket.socket(fileno=listen)

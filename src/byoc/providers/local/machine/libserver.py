@@ -35,8 +35,8 @@ ACCEPT_POLL = 1.0
 """How often a connection's thread looks whether the login takes too long; channels wake it."""
 MAX_CONNECTIONS = 64
 """Connections served at once; each costs two threads."""
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_CONNECT_TIMEOUT = 10.0
+_CONNECT_TIMEOUT = 2.0  # to this host's own sockets, while the connection's other traffic waits
+_ACCEPT_PAUSE = 1.0  # between two looks whether there is room for another connection
 _STREAM_LOCAL = "direct-streamlocal@openssh.com"
 
 
@@ -65,7 +65,7 @@ def _serve(listener: socket.socket, watch: int, identity: Identity) -> None:
         sources = [watch, children.wake]
         if threading.active_count() < 4 * MAX_CONNECTIONS:
             sources.append(listener.fileno())
-        ready = select.select(sources, [], [])[0]
+        ready = select.select(sources, [], [], _ACCEPT_PAUSE)[0]
         if watch in ready:
             return
         if children.wake in ready:
@@ -144,10 +144,11 @@ class Gate(paramiko.ServerInterface):
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
     ) -> int:
         host, port = destination
-        if host not in _LOOPBACK and not host.startswith("127."):
-            return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return self._forward(chanid, family, (host, port))
+        if host == "::1":
+            return self._forward(chanid, socket.AF_INET6, (host, port))
+        if host == "localhost" or _is_loopback(host):
+            return self._forward(chanid, socket.AF_INET, (host, port))
+        return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
     def _forward(self, chanid: int, family: int, target: str | tuple[str, int]) -> int:
         """Connects at once: both kinds stay on this host, so the answer is immediate."""
@@ -212,6 +213,13 @@ class Gate(paramiko.ServerInterface):
             peer.close()
         for session in list(self._sessions.values()):
             session.hang_up()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return socket.inet_pton(socket.AF_INET, host)[0] == 127
+    except OSError:
+        return False
 
 
 class Connection:

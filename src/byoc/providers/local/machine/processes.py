@@ -22,6 +22,8 @@ MARKER = "BYOC_INSTANCE"
 """Environment variable that every process of a machine inherits; its value is the instance's id."""
 LOOK_EVERY = 0.005
 """Pause between two looks at processes that are ending; a look costs 1-3 ms."""
+LOOK_AT_MOST = 0.1
+"""Longest pause between two looks while processes use the grace they are given."""
 KILL_ROUNDS = 400
 """Rounds of stop and kill before giving up: 2 s at :data:`LOOK_EVERY`, far beyond need."""
 _PR_SET_CHILD_SUBREAPER = 36
@@ -173,6 +175,7 @@ def end_all(find: Callable[[], set[int]], grace: float, spare: set[int]) -> set[
     Returns what could not be ended; empty but for processes that hang in the kernel.
     """
     polite = time.monotonic() + grace
+    pause = LOOK_EVERY
     asked: set[int] = set()
     while time.monotonic() < polite:
         left = find() - spare
@@ -180,7 +183,8 @@ def end_all(find: Callable[[], set[int]], grace: float, spare: set[int]) -> set[
         asked |= left
         if not left:
             break
-        time.sleep(LOOK_EVERY)
+        time.sleep(pause)
+        pause = min(2 * pause, LOOK_AT_MOST)
         reap()
     return kill_all(find)
 

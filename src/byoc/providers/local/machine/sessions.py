@@ -20,7 +20,15 @@ from . import processes
 PIECE = 32 * 1024
 """Bytes moved at once: one SSH packet."""
 _CHANNEL_REQUEST = 98
-_NORMAL = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGHUP)
+_NOT_STARTED = 126  # what shells answer for a command that cannot be executed
+_NORMAL = (
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+)
 
 
 class Children:
@@ -72,6 +80,7 @@ class Session:
         self._size = (80, 24)
         self._begun = False
         self._terminal = -1
+        self._leader = 0
         self._status = 0
         self._ended = threading.Event()
 
@@ -98,10 +107,13 @@ class Session:
                 self._run_on_terminal(argv)
             else:
                 self._run_on_pipes(argv)
-            self._channel.close()
-        except OSError:  # the client has gone; nobody is left to be told
-            pass
+        except OSError as error:
+            # Not started, or the client has gone; telling it then fails in the same way.
+            with contextlib.suppress(OSError):
+                self._channel.sendall_stderr(f"{argv[0]}: {error.strerror}\n".encode())
+                self._channel.send_exit_status(_NOT_STARTED)
         finally:
+            self._channel.close()
             self._done()
 
     def _exited(self, status: int) -> None:
@@ -150,15 +162,20 @@ class Session:
                     os._exit(127)
             return pid
 
-        self._children.start(spawn, self._exited)
+        self._leader = self._children.start(spawn, self._exited)
         self.resize(*self._size)
-        _start(_feed, self._channel, os.dup(self._terminal))
+        _start(self._feed_terminal, os.dup(self._terminal))
         pump = _start(_drain, os.dup(self._terminal), self._channel.sendall)
         self._ended.wait()
         pump.join(1.0)  # what it printed last; background jobs may keep the terminal open
         self._report()
         terminal, self._terminal = self._terminal, -1
         os.close(terminal)
+
+    def _feed_terminal(self, handle: int) -> None:
+        _feed(self._channel, handle)
+        if self._channel.closed:
+            self.hang_up()
 
     def _report(self) -> None:
         """Tells how the process ended: a status, or the signal by name."""
@@ -178,8 +195,11 @@ class Session:
         self._channel.get_transport()._send_user_message(message)  # type: ignore[attr-defined]
 
     def hang_up(self) -> None:
-        """The connection is gone: whoever waits for the client stops doing so."""
+        """The client is gone: what runs on its terminal hears that, as from a modem's hang-up."""
         self._channel.close()
+        if self._leader and not self._ended.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._leader, signal.SIGHUP)
 
 
 def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:

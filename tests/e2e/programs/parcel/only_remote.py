@@ -1,0 +1,3 @@
+"""Lies where only a container finds it."""
+
+WORD = "imported there"
