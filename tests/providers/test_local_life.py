@@ -16,6 +16,7 @@ import pytest
 from byoc.errors import BadRequestError, BootError, TransientError
 from byoc.providers.base import OWNER_TAG, TOKEN_TAG, Instance
 from byoc.providers.local.folder import KEEP_DRAFTS, KEEP_TOMBSTONES
+from byoc.providers.local.machine import processes
 from byoc.resources import Offer
 from tests.helpers import ROOT, alive, gone, processes_with, until
 from tests.providers.world import ShiftedClock, World
@@ -332,10 +333,9 @@ def test_a_terminated_guardian_ends_its_machine_in_order(best: World) -> None:
 
 def test_a_host_that_cannot_hold_a_machine_says_so(best: World) -> None:
     """Where byoc's folder cannot be written, the launch fails by an error of ours."""
-    (best.home / "local").write_text("not a folder")
+    (best.home / "local" / "ended").write_text("not a folder")
     with pytest.raises(BootError, match="cannot be put up"):
         best.launch()
-    (best.home / "local").unlink()
 
 
 def test_a_guardian_that_does_not_react_is_killed(best: World) -> None:
@@ -365,3 +365,22 @@ def test_the_record_is_plain_data(best: World) -> None:
     text = (best.folder(instance) / "machine.json").read_text()
     assert json.loads(text)["mode"] == str(best.provider.mode())
     assert "PRIVATE" not in text
+
+
+def test_processes_are_found_without_proc() -> None:
+    """On systems without /proc the process table comes from ps, and says the same of us."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        assert processes._parents_from_ps()[child.pid] == os.getpid()
+        assert processes.parents()[child.pid] == os.getpid()
+        child.kill()
+    assert child.pid not in processes.parents()
+
+
+def test_ten_machines_at_once(best: World) -> None:
+    """Many machines of one installation live side by side and end without touching each other."""
+    made = [best.launch() for _ in range(10)]
+    assert len({(i.address, i.port) for i in made}) == 10
+    for instance in made[::2]:
+        best.provider.terminate(instance.id)
+    assert {i.id for i in best.provider.list({})} == {i.id for i in made[1::2]}
+    assert best.out(made[1], "echo $BYOC_INSTANCE") == made[1].id

@@ -125,22 +125,44 @@ def test_two_processes_recover_once(home: Path, filled: str, client: Client) -> 
 
 
 def test_damage_found_in_use_is_told_and_repaired_next_time(
-    home: Path, open_journal: Opener, filled: str, monkeypatch: pytest.MonkeyPatch
+    home: Path, open_journal: Opener, filled: str
 ) -> None:
-    """A file too big to check at each opening: damage shows in use, is an error that says what to
-    do, and the next opening sets the file aside."""
-    monkeypatch.setattr(store_module, "CHECK_LIMIT", 0)
-    size = (home / FILE).stat().st_size
+    """Bytes that rot under an unchanged file time are not seen when it is opened: the damage shows
+    in use, is an error that says what to do, and the next opening sets the file aside."""
+    before = (home / FILE).stat()
     with open(home / FILE, "r+b") as file:
         file.seek(8192)
-        file.write(b"\xff" * (size - 8192))
+        file.write(b"\xff" * (before.st_size - 8192))
+    os.utime(home / FILE, ns=(before.st_atime_ns, before.st_mtime_ns))
     journal = open_journal()
+    assert journal.recovered == ""
     with pytest.raises(StateError, match="is damaged") as caught:
         journal.runs()
     assert "run the command again" in caught.value.hints[0]
     journal.close()
     assert "damaged" in open_journal().recovered
-    assert not (home / "state" / "journal.db.suspect").exists()
+
+
+def test_sound_file_is_not_checked_again(
+    home: Path, open_journal: Opener, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a close in good order the next opening does not read the whole file; after a process
+    that died without one, it does."""
+    seen: list[str] = []
+    really = store_module._connect
+
+    def traced(path: Path) -> sqlite3.Connection:
+        connection = really(path)
+        connection.set_trace_callback(seen.append)
+        return connection
+
+    monkeypatch.setattr(store_module, "_connect", traced)
+    journal = open_journal()
+    assert not [text for text in seen if "quick_check" in text]
+    journal.put_run(Run("run-more", "run"))
+    journal._store._connection.close()  # the last close folds the WAL in, but nobody seals
+    open_journal()
+    assert [text for text in seen if "quick_check" in text]
 
 
 def test_full_disk_is_an_error_not_an_empty_journal(open_journal: Opener) -> None:

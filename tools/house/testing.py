@@ -14,7 +14,7 @@ MAY_SLEEP = frozenset({"tests/helpers.py", "tests/relay.py"})
 """Holds ``until``, which every test waits by; and imitates a slow network."""
 PROGRAMS = "/programs/"
 """Folders of programs that byoc runs in tests; those may take their time."""
-CHECKS = re.compile(r"assert|raises|warns|check|expect|until|gone|fail|snapshot|verify|xfail")
+CHECKS = re.compile(r"assert|raises|warns|check|expect|until|gone|compare|fail|snapshot|verify")
 """A call by such a name can fail a test."""
 PATCHES = re.compile(r"\b(monkeypatch\.setattr|mock\.patch|Mock\(|MagicMock\(|mocker\.)")
 

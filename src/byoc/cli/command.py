@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
@@ -26,8 +26,7 @@ def flag(text: str, help: str, panel: str, default: bool | None = None) -> tuple
 _JSON = flag("--json", "Print one JSON object on stdout.", OUTPUT, False)
 
 
-@dataclass(frozen=True)
-class Shared:
+class Shared(NamedTuple):
     """Options as data (name -> type and typer's declaration) that several commands take, and how
     to turn what was given into one keyword argument of the command's function."""
 
@@ -36,14 +35,19 @@ class Shared:
 
 
 def command(
-    *, shared: Shared | None = None, as_json: bool = True, stops_at_first: bool = False
+    *,
+    shared: Shared | None = None,
+    as_json: bool = True,
+    stops_at_first: bool = False,
+    quick: bool = False,
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Make a command of a function.
 
     The function's first parameter is its :class:`Console`; one called ``common`` gets what
     ``shared`` collects; the others are typer parameters. It returns the exit code. What it raises
     is reported here, on stderr and, with ``--json``, on stdout. ``as_json``: it has ``--json``.
-    ``stops_at_first``: options after the first argument belong to the user's program.
+    ``stops_at_first``: options after the first argument belong to the user's program. ``quick``:
+    it is over in no time, so the garbage collector stays off (:mod:`byoc.cli.main`).
     """
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
@@ -60,6 +64,8 @@ def command(
         def run(**given: Any) -> int:
             quiet, as_json = bool(given.pop("quiet", False)), bool(given.pop("as_json", False))
             console = Console(quiet=quiet, as_json=as_json)
+            if not quick:
+                gc.enable()
             return _reported(function, console, given, shared)
 
         run.__doc__ = function.__doc__

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..clock import IDS, Clock
@@ -73,7 +74,7 @@ def log_path(settings: Settings, run_id: str) -> Path:
     return settings.home / context.LOGS / f"{run_id}.log"
 
 
-def detach(console: Console, settings: Settings, args: list[str], command: str) -> int:
+def detach(console: Console, settings: Settings, args: Sequence[str], command: str) -> int:
     """Start the same command again in the background; returns once its run has begun.
 
     ``args``: the whole command line; ``command``: the word in it after which its options begin.

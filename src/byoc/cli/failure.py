@@ -42,10 +42,11 @@ _NAMES = {INTERNAL: "internal", INTERRUPTED: "interrupted", READER_GONE: "interr
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 _AGENT = re.compile(r"<[^>]*>:byoc/")
 """A remote frame of the agent: the bundle's files have such relative names."""
-_DELIBERATE = ("cli/", "sdk/", "engine/calls.py", "engine/results.py")
-"""Where byoc raises builtin exceptions on purpose: for the user's misuse of the API, and remote
-exceptions as themselves. Any other room raises only classes of :mod:`byoc.errors`; a builtin one
-from there is a bug of ours."""
+_DELIBERATE = ("cli/", "sdk/")
+"""Rooms that raise builtin exceptions on purpose, for the user's misuse of the API. Any other room
+raises only classes of :mod:`byoc.errors`; a builtin one from there is a bug of ours, but for ..."""
+_RAISERS = (("engine/results.py", "value_of"), ("engine/calls.py", "outcome"))
+"""... the functions that raise a remote exception as itself, and the builtin TimeoutError."""
 _LOCATED = (errors.UsageError, errors.ExecutionError)
 """Errors that a line of the user's program is to blame for."""
 _HEADER = "Traceback (most recent call last):\n"
@@ -177,11 +178,11 @@ def is_bug(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, errors.Error) or not frames:
         return False
-    last = frames[-1].filename
-    if not _is_ours(last):
+    last = frames[-1]
+    if not _is_ours(last.filename):
         return False
-    room = last[len(_PACKAGE) + 1 :].replace(os.sep, "/")
-    return not room.startswith(_DELIBERATE)
+    place = last.filename[len(_PACKAGE) + 1 :].replace(os.sep, "/")
+    return not place.startswith(_DELIBERATE) and (place, last.name) not in _RAISERS
 
 
 def user_lines(error: BaseException) -> list[str]:

@@ -6,8 +6,7 @@ A command's function takes one :class:`Common` and not a dozen keywords.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import typer
 
@@ -20,8 +19,7 @@ from .command import OUTPUT, Shared, flag
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Common:
+class Common(NamedTuple):
     """The shared options as given; None or empty means: not given. Units as in RunOptions."""
 
     gpu: tuple[GpuRequest, ...] | None
@@ -72,6 +70,28 @@ class Common:
             idle=self.idle,
             **more,
         )
+
+
+class Asked(NamedTuple):
+    """What ``byoc run`` was asked for. ``line``: the whole command line; ``driver``: see
+    :class:`byoc.cli.drivers.Driver`."""
+
+    reference: str
+    module: bool
+    args: tuple[str, ...]
+    line: tuple[str, ...]
+    driver: str
+
+
+class Command(NamedTuple):
+    """What ``byoc exec`` was asked for; ``line`` and ``driver`` as in :class:`Asked`."""
+
+    words: list[str]
+    artifacts: list[str]
+    env: list[str]
+    cwd: str
+    line: tuple[str, ...]
+    driver: str
 
 
 def _text(text: str, metavar: str, help: str, panel: str) -> tuple[Any, Any]:
@@ -125,7 +145,7 @@ def parsed(option: str, parse: Callable[[Any], T], value: Any) -> T:
 
 def common(given: dict[str, Any]) -> Common:
     """Take the shared options out of ``given`` (as typer parsed them) and parse their values."""
-    taken = {field.name: given.pop(field.name) for field in fields(Common)}
+    taken = {name: given.pop(name) for name in Common._fields}
     for name, parse in _PARSERS.items():
         raw = taken[name]
         if raw not in (None, []):

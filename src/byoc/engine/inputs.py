@@ -23,7 +23,8 @@ class Outcome:
 
 class Input:
     """One input. ``sink`` is called once with the final outcome, before that once per ITEM; always
-    on a thread of the engine, so it must be quick."""
+    on a thread of the engine, so it must be quick. ``started``: it has yielded an ITEM, so running
+    it again would yield that one twice."""
 
     __slots__ = ("buffers", "done", "failures", "id", "index", "losses", "sink", "started")
 

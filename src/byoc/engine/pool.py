@@ -116,6 +116,7 @@ class Pool:
             if kind == ITEM:
                 item = slot.inflight.get(ident)
                 if item is not None:
+                    item.started = True
                     out.append((item, Outcome(ITEM, parts, where=slot.name)))
                 continue
             item = slot.inflight.pop(ident, None)
@@ -190,9 +191,9 @@ class Pool:
         out = []
         for item in reversed(items):
             item.losses += 1 if error is not None else 0
-            if item.losses >= MAX_LOSSES:
-                assert error is not None
-                out.append((item, Outcome(FAILURE, error=error)))
+            if item.started or item.losses >= MAX_LOSSES:
+                reason = error or ContainerError("the container was lost", reason="lost")
+                out.append((item, Outcome(FAILURE, error=reason)))
             elif not item.done:
                 self.pending.appendleft(item)
         return out

@@ -6,6 +6,7 @@ only what the container's board says: which one runs, since when.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -14,10 +15,14 @@ import socket
 import subprocess
 import time
 from collections import deque
-from typing import Any, Deque, Dict, List, Optional, Sequence
+from typing import Any, Deque, Dict, Optional, Sequence, Tuple
 
 from .. import limits
 from . import worker, zygote
+
+
+START_FAILED = 127
+"""Exit code of what could not be started, as shells have it."""
 
 
 class Container:
@@ -38,10 +43,14 @@ class Container:
         self.startup_timeout = 0.0
         self.status: Optional[int] = None  # wait status once it is gone
         self.killed_for = ""
+        self.detail = ""
+        """Why it never began, in words."""
+        self.drained = 0
+        """Bytes of output that were read after its end."""
         self.kill_at: Optional[float] = None
-        self.process: Optional["subprocess.Popen[bytes]"] = None
+        self.process: Optional[subprocess.Popen[bytes]] = None
 
-    def running(self) -> "tuple[int, float]":
+    def running(self) -> Tuple[int, float]:
         """(input, since) from the board; input 0 when idle."""
         if self.board is None:
             return 0, 0.0
@@ -54,25 +63,32 @@ class Container:
             return None
         times = [self.kill_at] if self.kill_at is not None else []
         ident, since = self.running()
-        limit = self.startup_timeout if ident == worker.STARTING else self.timeout
+        limit = {
+            worker.STARTING: self.startup_timeout,
+            worker.LEAVING: limits.EXIT_GRACE,
+        }.get(ident, self.timeout)
         if ident and limit and not self.killed_for:
             times.append(since + limit)
         return min(times) if times else None
 
     def kill(self, reason: str, number: int = signal.SIGKILL) -> None:
-        """Signal the container's whole process group."""
+        """Signal the container's whole process group. One that has not begun has ended with this;
+        its zygote sees to it that nothing of it stays."""
         if self.status is not None:
             return
         if not self.killed_for:
             self.killed_for = reason
         if not self.pid:
-            return  # not forked yet: killed when its pid is known
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            pass  # it ended by itself; its exit is on the way
-        except PermissionError:
-            os.kill(self.pid, number)
+            self.status = int(signal.SIGKILL)
+            return
+        signal_group(self.pid, number)
+
+    def fail(self, detail: str) -> None:
+        """It cannot begin, for the reason given."""
+        if self.status is None:
+            self.status = START_FAILED << 8
+            self.killed_for = "start"
+            self.detail = detail
 
     def last_word(self) -> Dict[str, Any]:
         """How it ended, for the client."""
@@ -84,7 +100,10 @@ class Container:
             word["code"] = os.WEXITSTATUS(status)
         if self.killed_for:
             word["reason"] = self.killed_for
-        word["input"] = self.running()[0]
+        if self.detail:
+            word["detail"] = self.detail
+        ident = self.running()[0]
+        word["input"] = 0 if ident in (worker.STARTING, worker.LEAVING) else ident
         return word
 
     def close(self) -> None:
@@ -99,6 +118,29 @@ class Container:
             self.board = None
 
 
+def signal_group(pid: int, number: int) -> None:
+    """Signal the process group of a container, or the container alone before it made its own."""
+    try:
+        os.killpg(pid, number)
+        return
+    except ProcessLookupError:
+        pass  # it has just been forked, or has ended
+    except PermissionError:
+        pass  # macOS says so of a group in which everything has ended
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it ended by itself; its exit is on the way
+
+
+def sweep_group(pid: int) -> None:
+    """Kill what a container that has ended left running in its process group."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass  # nothing is left
+
+
 class Zygote:
     """The agent's end of one zygote."""
 
@@ -109,93 +151,111 @@ class Zygote:
             "from byoc.runtime_agent.zygote import main; main(%d)" % (bundle, theirs.fileno())
         )
         self.control = ours
-        self.process = subprocess.Popen(
-            [python, "-u", "-c", code],
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env=env,
-            cwd="/",
-        )
-        theirs.close()
-        self.containers: Dict[int, Container] = {}
+        self.python = python
+        try:
+            self.process = subprocess.Popen(
+                [python, "-u", "-c", code],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=env,
+                cwd="/",
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._next = 1
+        self._unborn: Dict[int, Container] = {}  # by the number of the request
+        self._living: Dict[int, Container] = {}  # by pid
         self._partial = b""
 
     def fork(self, container: Container) -> None:
-        """Ask for a container; its pid follows by :meth:`news`."""
-        ours, theirs = socket.socketpair()
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
-        board = _new_board()
-        container.board = mmap.mmap(board, worker.BOARD.size)
-        worker.BOARD.pack_into(container.board, 0, worker.STARTING, time.monotonic())
-        fds = [theirs.fileno(), out_write, err_write, board]
-        zygote.request(self.control, {"c": container.stream}, fds)
-        theirs.close()
-        for handed in (out_write, err_write, board):
-            os.close(handed)
-        fd = ours.detach()
-        container.input = container.output = fd
-        container.logs = {out_read: 1, err_read: 2}
-        for handle in (fd, out_read, err_read):
-            os.set_blocking(handle, False)
-        self.containers[container.stream] = container
+        """Ask for a container; its pid follows by :meth:`news`. Raises OSError."""
+        with contextlib.ExitStack() as handed:
+            ours, theirs = socket.socketpair()
+            handed.callback(theirs.close)
+            container.input = container.output = ours.detach()
+            fds = [theirs.fileno()]
+            for number in (1, 2):
+                read, write = os.pipe()
+                container.logs[read] = number
+                fds.append(write)
+                handed.callback(os.close, write)
+            board = _new_board()
+            fds.append(board)
+            handed.callback(os.close, board)
+            container.board = mmap.mmap(board, worker.BOARD.size)
+            worker.BOARD.pack_into(container.board, 0, worker.STARTING, time.monotonic())
+            for handle in (container.input, *container.logs):
+                os.set_blocking(handle, False)
+            zygote.request(self.control, {"n": self._next}, fds)
+        self._unborn[self._next] = container
+        self._next += 1
 
-    def news(self) -> "Optional[List[Container]]":
-        """Read what the zygote says; the containers that ended. None: the zygote is gone."""
+    def news(self) -> bool:
+        """Take in what the zygote says of its containers; False when it is gone."""
         try:
             data = self.control.recv(65536)
         except ConnectionResetError:
             data = b""
         if not data:
-            return None
+            return False
         *lines, self._partial = (self._partial + data).split(b"\n")
-        ended = []
         for line in lines:
             word = json.loads(line.decode())
-            if "c" in word:
-                self._started(word["c"], word["pid"])
-            elif "pid" in word:
-                ended += [c for c in self.containers.values() if c.pid == word["pid"]]
-                for container in ended:
-                    if container.status is None:
-                        container.status = word["status"]
-        return ended
+            if "error" in word:
+                self._unborn.pop(word["n"]).fail(word["error"])
+            elif "n" in word:
+                self._began(self._unborn.pop(word["n"]), word["pid"])
+            elif "status" in word:
+                container = self._living.pop(word["pid"], None)
+                if container is not None and container.status is None:
+                    container.status = word["status"]
+        return True
 
-    def _started(self, stream: int, pid: int) -> None:
-        container = self.containers.get(stream)
-        if container is not None:
-            container.pid = pid
-            if container.killed_for:
-                container.kill(container.killed_for)
+    def _began(self, container: Container, pid: int) -> None:
+        if container.status is not None:  # it was killed before it began
+            signal_group(pid, signal.SIGKILL)
+            return
+        container.pid = pid
+        self._living[pid] = container
 
-    def lost(self) -> List[Container]:
+    def lost(self) -> None:
         """The zygote died, and its containers with it."""
-        self.process.wait()
-        victims = [c for c in self.containers.values() if c.status is None]
-        for container in victims:
+        code = self.process.wait()
+        for container in self._unborn.values():
+            container.fail("%s ended with code %d" % (self.python, code))
+        for container in self._living.values():
             container.kill("lost")
-            container.status = signal.SIGKILL
-        return victims
-
-    def close(self) -> None:
-        """End the zygote and whatever it still holds."""
-        for container in self.containers.values():
-            container.kill("stopped")
-        self.process.kill()
-        self.process.wait()
-        self.control.close()
+            if container.status is None:
+                container.status = int(signal.SIGKILL)
 
 
 def _new_board() -> int:
-    """A nameless file of one board, shared by mapping it."""
-    path = "board.%d" % os.getpid()
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    os.unlink(path)
-    os.ftruncate(fd, worker.BOARD.size)
+    """A nameless file of one board, shared by mapping it. Its bytes exist: a full disk must not
+    show when the map is written to."""
+    if hasattr(os, "memfd_create"):
+        try:
+            fd = os.memfd_create("board")
+        except OSError:  # a kernel without it
+            fd = _board_file()
+    else:
+        fd = _board_file()
+    os.write(fd, bytes(worker.BOARD.size))
     return fd
 
 
-def command(stream: int, name: str, argv: Sequence[str], cwd: str, env: Dict[str, str]) -> Container:
+def _board_file() -> int:
+    path = "board.%d" % os.getpid()
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    os.unlink(path)
+    return fd
+
+
+def command(
+    stream: int, name: str, argv: Sequence[str], cwd: str, env: Dict[str, str]
+) -> Container:
     """Start a program as a container of its own. Raises OSError when it cannot be started."""
     process = subprocess.Popen(
         list(argv),
@@ -205,6 +265,7 @@ def command(stream: int, name: str, argv: Sequence[str], cwd: str, env: Dict[str
         cwd=cwd,
         env=env,
         start_new_session=True,
+        preexec_fn=zygote.die_with_parent,  # the agent has no other thread that could hold a lock
         bufsize=0,
     )
     assert process.stdin and process.stdout and process.stderr

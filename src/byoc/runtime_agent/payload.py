@@ -6,19 +6,22 @@ copied. The C pickler is tried first; cloudpickle only where it fails (perf.md 6
 
 from __future__ import annotations
 
+import io
 import json
 import linecache
 import pickle
 import sys
 import traceback
 import types
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, Union
 
 Buffer = Union[bytes, bytearray, memoryview]
 
 VALUE, FAILURE, ITEM, ITEMS_END = 0, 1, 2, 3
 """What a result is: a return value, an exception, one yield of a generator, the generator's end."""
 
+MOST_FRAMES = 200
+"""Frames of a traceback that travel: of a deep recursion only the first and the last hundred."""
 INLINE_BUFFER = 4096
 """Buffers below this stay inside the pickle: their bookkeeping would cost more than the copy."""
 
@@ -55,7 +58,7 @@ class PickleFailure(Exception):
     """A value cannot be pickled or unpickled; the cause is what the user's code raised."""
 
     def __init__(self, reason: BaseException) -> None:
-        super().__init__("%s: %s" % (type(reason).__name__, reason))
+        super().__init__("%s: %s" % (type(reason).__name__, text_of(reason)))
         self.reason = reason
 
 
@@ -78,7 +81,7 @@ def try_loads(buffers: Sequence[Buffer], renames: Optional[Dict[str, str]] = Non
 class _Renaming(pickle.Unpickler):
     """Finds the classes of one module under another module's name."""
 
-    renames: Dict[str, str] = {}
+    renames: Dict[str, str]
 
     def find_class(self, module: str, name: str) -> Any:
         return super().find_class(self.renames.get(module, module), name)
@@ -86,62 +89,132 @@ class _Renaming(pickle.Unpickler):
 
 def loads(buffers: Sequence[Buffer], renames: Optional[Dict[str, str]] = None) -> Any:
     """The value of buffers made by :func:`dumps`. Only for bytes from our authenticated peer."""
+    beside = [_writable(buffer) for buffer in buffers[1:]]
     if not renames:
-        return pickle.loads(buffers[0], buffers=buffers[1:])
-    import io
-
-    reader = _Renaming(io.BytesIO(buffers[0]), buffers=buffers[1:])
+        return pickle.loads(buffers[0], buffers=beside)  # noqa: S301 - it is what we are for
+    reader = _Renaming(io.BytesIO(buffers[0]), buffers=beside)
     reader.renames = renames
     return reader.load()
+
+
+def _writable(buffer: Buffer) -> Buffer:
+    """The buffer, or a copy where it only borrows a small message's bytes: arrays made of it can
+    be written to, whatever their size, and keep nothing else alive."""
+    if isinstance(buffer, bytearray):
+        return buffer
+    return bytearray(buffer)
 
 
 # --- exceptions -------------------------------------------------------------------------------
 
 
 def describe(error: BaseException, skip: Tuple[str, ...]) -> Dict[str, Any]:
-    """An exception as data: type, text, frames. Frames of files whose names begin with ``skip`` are left out."""
-    frames: List[Tuple[str, int, str, str]] = []
-    for frame in traceback.extract_tb(error.__traceback__):
-        if not frame.filename.startswith(skip) and not frame.filename.startswith("<frozen"):
-            frames.append((frame.filename, frame.lineno or 1, frame.name, frame.line or ""))
-    kept = traceback.TracebackException(type(error), error, None)
-    kept.stack = traceback.StackSummary.from_list(
-        [traceback.FrameSummary(f[0], f[1], f[2], line=f[3]) for f in frames]
-    )
-    if kept.__cause__ is not None or kept.__context__ is not None:
-        whole = traceback.TracebackException.from_exception(error)
-        kept.__cause__, kept.__context__ = whole.__cause__, whole.__context__
-    try:
-        message = str(error)
-    except Exception as broken:  # a user's __str__ may raise anything
-        message = "<%s while printing %s>" % (type(broken).__name__, type(error).__name__)
+    """An exception as data: type, text, frames.
+
+    Frames of files whose names begin with one of ``skip`` are left out.
+    """
+    frames = _frames(error, skip)
     return {
-        "type": type(error).__qualname__,
-        "module": type(error).__module__,
-        "message": message,
+        "type": str(type(error).__qualname__),
+        "module": str(type(error).__module__),
+        "message": text_of(error),
         "frames": frames,
-        "text": "".join(kept.format()),
+        "text": _whole_text(error, frames),
     }
 
 
-def dump_failure(error: BaseException, skip: Tuple[str, ...]) -> List[Buffer]:
-    """``[description, pickle...]``; the pickle is missing when the exception cannot travel."""
-    info = describe(error, skip)
+def text_of(error: BaseException) -> str:
+    """What ``str`` says of it, or that it says nothing."""
+    try:
+        return str(error)
+    except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything
+        return "<%s while printing it>" % type(broken).__name__
+
+
+def _frames(error: BaseException, skip: Tuple[str, ...]) -> List[Tuple[str, int, str, str]]:
+    hidden = (*skip, "<frozen")
+    walked = [
+        place
+        for place in traceback.walk_tb(error.__traceback__)
+        if not place[0].f_code.co_filename.startswith(hidden)
+    ]
+    if len(walked) > MOST_FRAMES:
+        walked = walked[: MOST_FRAMES // 2] + walked[-MOST_FRAMES // 2 :]
+    found = traceback.StackSummary.extract(iter(walked))
+    return [(f.filename, f.lineno or 1, f.name, f.line or "") for f in found]
+
+
+def _whole_text(error: BaseException, frames: List[Tuple[str, int, str, str]]) -> str:
+    """As Python would print it, with its causes and notes, and only these frames of its own."""
+    try:
+        kept = traceback.TracebackException(type(error), error, None)
+        kept.stack = traceback.StackSummary.from_list(
+            [traceback.FrameSummary(f[0], f[1], f[2], line=f[3]) for f in frames]
+        )
+        return "".join(kept.format())
+    except BaseException:  # noqa: BLE001 - the user's class or its causes may be broken anyhow
+        return "%s: %s\n" % (type(error).__qualname__, text_of(error))
+
+
+def dump_failure(error: BaseException, info: Dict[str, Any]) -> List[Buffer]:
+    """``[description, pickle...]``; the pickle is missing when the exception cannot travel.
+
+    ``info``: what :func:`describe` says of it.
+    """
+    buffers: List[Buffer] = []
+    try:
+        buffers = _dump_exception(error)
+    except BaseException as reason:  # noqa: BLE001 - a lying __reduce__ or __init__ raises anything
+        info = dict(info, unpicklable="%s: %s" % (type(reason).__name__, text_of(reason)))
+    return [json.dumps(info).encode(), *buffers]
+
+
+def _dump_exception(error: BaseException) -> List[Buffer]:
+    """Pickled and tried. Pickle calls the class with ``args`` again, which many a constructor does
+    not take, or takes for something else; such an exception travels as its parts."""
     try:
         buffers = dumps(error)
-        again = loads([bytes(b) for b in buffers])
-        if type(again) is not type(error) and type(again).__qualname__ != info["type"]:
-            raise TypeError("unpickles as %s" % type(again).__name__)
-    except BaseException as reason:  # classes with a lying __reduce__ or __init__ raise anything
-        info["unpicklable"] = "%s: %s" % (type(reason).__name__, reason)
-        buffers = []
-    return [json.dumps(info).encode(), *buffers]
+        if _again(error, buffers).args == error.args:
+            return buffers
+    except BaseException:  # noqa: BLE001, S110 - user code runs; the other way is tried
+        pass
+    buffers = dumps(_Parts(error))
+    _again(error, buffers)
+    return buffers
+
+
+def _again(error: BaseException, buffers: Sequence[Buffer]) -> BaseException:
+    again = loads([bytes(b) for b in buffers])
+    if not isinstance(again, BaseException) or type(again).__qualname__ != type(error).__qualname__:
+        raise TypeError("unpickles as %s" % type(again).__name__)
+    return again
+
+
+class _Parts:
+    """Pickles as an exception's class, arguments and attributes."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        error = self._error
+        return assemble, (type(error), error.args, dict(vars(error)))
+
+
+def assemble(
+    kind: Type[BaseException], args: Tuple[Any, ...], attributes: Dict[str, Any]
+) -> BaseException:
+    """An exception of its parts, made without its own constructor. Pickles refer to this name."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 def remote_traceback(
     frames: Sequence[Tuple[str, int, str, str]], where: str
 ) -> Optional[types.TracebackType]:
-    """A traceback object that shows remote frames as ``<where>:/root/foo.py``, with their source."""
+    """A traceback that shows remote frames as ``<where>:/root/foo.py``, with their source."""
     result: Optional[types.TracebackType] = None
     for filename, line, name, source in reversed(list(frames)):
         shown = "<%s>:%s" % (where, filename)
@@ -164,12 +237,12 @@ def _remember_line(filename: str, line: int, source: str) -> None:
 def _frame(filename: str, line: int, name: str) -> types.FrameType:
     """A frame of a function ``name`` in ``filename`` that stands at ``line``."""
     code = compile("\n" * (line - 1) + "raise LookupError", filename, "exec")
-    code = code.replace(co_name=name if name.isidentifier() else "module")
+    code = code.replace(co_name=name)
     if sys.version_info >= (3, 11):
         code = code.replace(co_qualname=name)
     try:
-        exec(code, {"__name__": "remote", "__file__": filename})
+        exec(code, {"__name__": "remote", "__file__": filename})  # noqa: S102 - only a raise
     except LookupError as raised:
-        assert raised.__traceback__ is not None and raised.__traceback__.tb_next is not None
-        return raised.__traceback__.tb_next.tb_frame
-    raise AssertionError("unreachable")
+        trace = raised.__traceback__
+    assert trace is not None and trace.tb_next is not None
+    return trace.tb_next.tb_frame

@@ -21,6 +21,7 @@ import struct
 import sys
 import threading
 import time
+import traceback
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .. import limits
@@ -32,6 +33,8 @@ BOARD = struct.Struct("<Qd")
 agent can enforce a timeout without a message per input."""
 STARTING = 2**64 - 1
 """On the board: the container is being set up."""
+LEAVING = 2**64 - 2
+"""On the board: it takes no more inputs and runs its exit hooks."""
 _OURS = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "<byoc/")
 """How the file names of our own frames begin, compiled here or in the bundle."""
 
@@ -54,6 +57,9 @@ class Channel:
         self._size = 0
         self._wake = threading.Event()
         self._flusher: Optional[threading.Thread] = None
+        self._writer = 0  # the thread that is writing
+        self.leaving = False
+        """SIGTERM came; user code may have swallowed the exception that says so."""
 
     def receive(self) -> Optional[messages.Message]:
         """The next message, or None when the agent closed the container's input."""
@@ -72,15 +78,28 @@ class Channel:
     def send(self, head: Dict[str, Any], buffers: Sequence[Any] = ()) -> None:
         """Send one message now."""
         with self._sending:
-            for part in messages.encode(head, buffers):
+            self._write(messages.encode(head, buffers))
+
+    def _write(self, parts: Sequence[Any]) -> None:
+        self._writer = threading.get_ident()
+        try:
+            for part in parts:
                 self._link.sendall(part)
+        finally:
+            self._writer = 0
+
+    def asked_to_leave(self) -> None:
+        """SIGTERM came: unwind the main thread, unless it is in the middle of a message."""
+        self.leaving = True
+        if self._writer != threading.get_ident():
+            raise _Leaving
 
     def result(self, entry: List[int], buffers: Sequence[Any], last: bool) -> None:
         """Add a result; ``last``: nothing else is waiting to run, send what there is."""
         with self._lock:
             self._entries.append(entry)
             self._buffers.extend(buffers)
-            self._size += sum(len(b) if isinstance(b, bytes) else memoryview(b).nbytes for b in buffers)
+            self._size += sum(memoryview(buffer).nbytes for buffer in buffers)
         if last or self._size > limits.CHUNK:
             self.flush()
         else:
@@ -93,14 +112,14 @@ class Channel:
                 entries, buffers = self._entries, self._buffers
                 self._entries, self._buffers, self._size = [], [], 0
             if entries:
-                for part in messages.encode({"t": "out", "b": entries}, buffers):
-                    self._link.sendall(part)
+                self._write(messages.encode({"t": "out", "b": entries}, buffers))
 
     def _flush_soon(self) -> None:
         """A slow input after a quick one must not hold the quick one's result back."""
         if self._flusher is None:
-            self._flusher = threading.Thread(target=self._flush_loop, name="byoc-flush", daemon=True)
-            self._flusher.start()
+            flusher = threading.Thread(target=self._flush_loop, name="byoc-flush", daemon=True)
+            self._flusher = flusher
+            flusher.start()
         self._wake.set()
 
     def _flush_loop(self) -> None:
@@ -117,29 +136,33 @@ class Channel:
 class Function:
     """The user's function, called in whatever way it wants to be called."""
 
-    def __init__(self, raw: Callable[..., Any]) -> None:
+    def __init__(self, raw: Callable[..., Any], generator: bool) -> None:
         self.raw = raw
+        self.generator = generator
         self._loop: Optional[asyncio.AbstractEventLoop] = None
 
     def run(self, args: Sequence[Any], kwargs: Dict[str, Any], item: Callable[[Any], None]) -> Any:
-        """The return value; yields of a generator go to ``item`` one by one."""
+        """The return value; yields of a generator go to ``item`` one by one.
+
+        A generator that comes from a function not declared as one is a value like any other.
+        """
         result = self.raw(*args, **kwargs)
         if inspect.iscoroutine(result):
             return self._run_async(result)
+        if not self.generator:
+            return result
         if inspect.isasyncgen(result):
             return self._run_async(self._drain(result, item))
-        if inspect.isgenerator(result):
-            for value in result:
-                item(value)
-            return None
-        return result
+        for value in result:
+            item(value)
+        return None
 
     async def _drain(self, generator: Any, item: Callable[[Any], None]) -> None:
         async for value in generator:
             item(value)
 
     def _run_async(self, coroutine: Any) -> Any:
-        if self._loop is None:
+        if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
         return self._loop.run_until_complete(coroutine)
@@ -153,8 +176,8 @@ class Container:
         self.board = board
         self.head = start.head
         self.buffers = start.buffers
-        self.renames: Dict[str, str] = {}
         self.generator = bool(start.head.get("generator"))
+        self._pid = os.getpid()
 
     def set_up(self) -> Function:
         """Environment, folder, import path, then the user's module."""
@@ -170,7 +193,7 @@ class Container:
         images.set_container_image(head.get("image", ""))
         if head.get("pickled"):
             self._check_python()
-            return Function(payload.loads(self.buffers))
+            return Function(payload.loads(self.buffers), self.generator)
         module = importlib.import_module(head["module"])
         if head.get("main"):
             sys.modules["__main__"] = module
@@ -183,7 +206,7 @@ class Container:
         raw = getattr(found, "raw_f", found)
         if not callable(raw):
             raise TypeError("%s.%s is not a function" % (head["module"], head["qualname"]))
-        return Function(raw)
+        return Function(raw, self.generator)
 
     def _check_python(self) -> None:
         theirs = tuple(self.head["python"])
@@ -196,6 +219,7 @@ class Container:
     def serve(self, function: Function) -> None:
         """Take inputs until the agent closes the channel."""
         while True:
+            self._leave_if_asked()
             message = self.channel.receive()
             if message is None:
                 return
@@ -207,6 +231,7 @@ class Container:
                 last = index + 1 == len(batch) and not self.channel.more
                 self._one(function, ident, buffers, last)
                 del buffers
+                self._leave_if_asked()
             del message, batch  # large arguments go before the next wait
 
     def _one(self, function: Function, ident: int, buffers: Sequence[Any], last: bool) -> None:
@@ -215,98 +240,133 @@ class Container:
         try:
             args, kwargs = payload.loads(buffers)
             value = function.run(args, kwargs, lambda item: self._item(ident, item))
+            self.stay_one()
             kind, out = payload.VALUE, self._dump(value)
             if self.generator:
                 kind = payload.ITEMS_END
         except _Leaving:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever user code raises goes to its caller
+            self.stay_one(error)
             kind, out = payload.FAILURE, self._failure(error)
         _flush_output()
         BOARD.pack_into(self.board, 0, 0, 0.0)
         took = int((time.monotonic() - began) * 1e6)
         self.channel.result([ident, kind, len(out), took], out, last)
 
+    def stay_one(self, error: Optional[BaseException] = None) -> None:
+        """End a process that user code forked and let return: its parent speaks to the agent."""
+        if os.getpid() == self._pid:
+            return
+        code = 0 if error is None else 1
+        if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+            code = error.code or 0
+        _flush_output()
+        os._exit(code & 0xFF)
+
     def _item(self, ident: int, value: Any) -> None:
+        self.stay_one()
         out = self._dump(value)
         _flush_output()
         self.channel.result([ident, payload.ITEM, len(out), 0], out, True)
+        self._leave_if_asked()
+
+    def _leave_if_asked(self) -> None:
+        if self.channel.leaving:
+            raise _Leaving
 
     @staticmethod
     def _dump(value: Any) -> List[Any]:
         try:
             return payload.dumps(value)
-        except (pickle.PicklingError, TypeError, AttributeError, RecursionError, ValueError) as reason:
+        except _PICKLE_ERRORS as reason:
             raise _Unpicklable(
-                "the result, a %s, cannot be pickled: %s" % (type(value).__name__, reason)
+                "the result, a %s, cannot be pickled: %s"
+                % (type(value).__name__, payload.text_of(reason))
             ) from reason
 
-    def _failure(self, error: BaseException) -> List[Any]:
+    @staticmethod
+    def _failure(error: BaseException) -> List[Any]:
         """The exception as it travels, also printed to the container's stderr as Modal does."""
-        out = payload.dump_failure(error, _OURS)
+        info = payload.describe(error, _OURS)
         try:
-            info = payload.describe(error, _OURS)
             sys.stderr.write(info["text"])
-        except (OSError, ValueError, AttributeError):
-            pass  # the user closed or replaced stderr; the exception itself still travels
-        return out
+        except Exception:  # noqa: BLE001, S110 - the user closed or replaced stderr
+            pass
+        return payload.dump_failure(error, info)
 
 
 class _Unpicklable(Exception):
     """Becomes ``byoc.errors.SerializationError`` at the caller."""
 
 
+_PICKLE_ERRORS = (
+    pickle.PicklingError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    ValueError,
+)
+
+
 def _flush_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass  # the user closed or replaced it
+        except Exception:  # noqa: BLE001, S110 - the user closed or replaced it
+            pass
 
 
 def leave(code: int) -> None:
     """End the container's process: exit hooks of the user's code, output, then gone."""
     try:
         atexit._run_exitfuncs()
-    except BaseException:
-        import traceback
-
+    except BaseException:  # noqa: BLE001 - hooks are user code and may raise anything
         traceback.print_exc()
-    _flush_output()
-    os._exit(code)
-
-
-def _on_term(number: int, frame: Any) -> None:
-    raise _Leaving
+    finally:
+        _flush_output()
+        os._exit(code)
 
 
 def main(link: socket.socket, board_fd: int) -> int:
     """Run one container; returns its exit code."""
     board = mmap.mmap(board_fd, BOARD.size)
     os.close(board_fd)
-    signal.signal(signal.SIGTERM, _on_term)
+    channel = Channel(link)
+
+    signal.signal(signal.SIGTERM, lambda number, frame: channel.asked_to_leave())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
-    channel = Channel(link)
     try:
-        start = channel.receive()
-        if start is None:
-            return 0
-        BOARD.pack_into(board, 0, STARTING, time.monotonic())
-        container = Container(channel, board, start)
         try:
-            function = container.set_up()
+            return _live(channel, board)
         except _Leaving:
-            raise
-        except BaseException as error:
-            channel.send({"t": "failed"}, payload.dump_failure(error, _OURS))
-            return 1
-        BOARD.pack_into(board, 0, 0, 0.0)
-        channel.send({"t": "ready", "pid": os.getpid()})
-        container.serve(function)
-        return 0
-    except _Leaving:
-        return 143
+            channel.flush()
+            return 143
     except (BrokenPipeError, ConnectionResetError):
         return 0  # the agent is gone
+    finally:
+        BOARD.pack_into(board, 0, LEAVING, time.monotonic())
+
+
+def _live(channel: Channel, board: mmap.mmap) -> int:
+    start = channel.receive()
+    if start is None:
+        return 0
+    BOARD.pack_into(board, 0, STARTING, time.monotonic())
+    container = Container(channel, board, start)
+    try:
+        function = container.set_up()
+        container.stay_one()
+    except _Leaving:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever user code raises goes to its caller
+        container.stay_one(error)
+        info = payload.describe(error, _OURS)
+        channel.send({"t": "failed"}, payload.dump_failure(error, info))
+        return 1
+    BOARD.pack_into(board, 0, 0, 0.0)
+    channel.send({"t": "ready", "pid": os.getpid()})
+    container.serve(function)
+    return 0

@@ -16,12 +16,15 @@ import signal
 import socket
 import struct
 import sys
+import traceback
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import worker
 
 _SIZE = struct.Struct("<I")
 _PR_SET_PDEATHSIG = 1
+DESCRIPTORS = 4
+"""What a request brings: the container's socket, its stdout and stderr, its board."""
 
 
 def die_with_parent() -> None:
@@ -36,10 +39,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def receive(control: socket.socket) -> Optional[Tuple[Dict[str, Any], List[int]]]:
     """One request and its file descriptors, or None when the agent is gone."""
     fds = array.array("i")
-    data, ancillary, _, _ = control.recvmsg(_SIZE.size, socket.CMSG_SPACE(4 * fds.itemsize))
+    room = socket.CMSG_SPACE(DESCRIPTORS * fds.itemsize)
+    data, ancillary, _, _ = control.recvmsg(_SIZE.size, room)
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+    for fd in fds:
+        os.set_inheritable(fd, False)  # else programs that user code starts would hold them open
     if len(data) < _SIZE.size:
         return None
     size = _SIZE.unpack(data)[0]
@@ -60,7 +66,7 @@ def request(control: socket.socket, head: Dict[str, Any], fds: List[int]) -> Non
     control.sendall(body)
 
 
-def _fork(control: socket.socket, wake: Tuple[int, int], head: Dict[str, Any], fds: List[int]) -> int:
+def _fork(control: socket.socket, wake: Tuple[int, int], fds: List[int]) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -82,13 +88,25 @@ def _fork(control: socket.socket, wake: Tuple[int, int], head: Dict[str, Any], f
         os.close(out)
         os.close(err)
         code = worker.main(socket.socket(fileno=link), board)
-    except BaseException:
-        import traceback
-
+    except BaseException:  # noqa: BLE001 - printed; the process must not go on as a zygote
         traceback.print_exc()
     finally:
         worker.leave(code)
     return 0
+
+
+def _begin(control: socket.socket, wake: Tuple[int, int], number: int, fds: List[int]) -> None:
+    """Fork a container and tell the agent its pid, or why there is none."""
+    word: Dict[str, Any] = {"n": number}
+    try:
+        if len(fds) != DESCRIPTORS:
+            raise OSError("too many open files")
+        word["pid"] = _fork(control, wake, fds)
+    except OSError as error:  # no process or memory left: the other containers go on
+        word["error"] = str(error)
+    for held in fds:
+        os.close(held)
+    control.sendall(json.dumps(word).encode() + b"\n")
 
 
 def _reap(control: socket.socket) -> None:
@@ -125,8 +143,4 @@ def main(fd: int) -> None:
             got = receive(control)
             if got is None:
                 os._exit(0)
-            head, fds = got
-            pid = _fork(control, wake, head, fds)
-            for held in fds:
-                os.close(held)
-            control.sendall(json.dumps({"c": head["c"], "pid": pid}).encode() + b"\n")
+            _begin(control, wake, got[0]["n"], got[1])

@@ -3,10 +3,12 @@
 WAL lets readers go on beside one writer, and ``busy_timeout`` lets two clients take turns.
 ``synchronous`` is NORMAL (a commit survives the death of the process, not always of the power),
 and FULL for the commits that ask for it: an intent must be on disk before a cloud is asked.
+The whole file is checked when it is opened, unless it is as its last user left it (the seal).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -18,10 +20,6 @@ from typing import Protocol
 from ..errors import StateError
 from ..limits import BUSY_TIMEOUT
 from .schema import APPLICATION_ID, MIGRATIONS, TABLES
-
-CHECK_LIMIT = 16 * 1024 * 1024
-"""Bytes up to which each opening checks the whole file: about 1 ms per MiB. A bigger file is
-checked in whole only after an operation on it has failed (the suspect mark)."""
 
 _DAMAGE = ("malformed", "not a database", "file is encrypted", "corrupt")
 _Value = str | int | float | None
@@ -44,6 +42,7 @@ class Store:
         self.path = path
         self._connection = connection
         self._lock = threading.RLock()
+        self._sound = True
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -59,7 +58,7 @@ class Store:
             with _translated(path):
                 store._check()
         except BaseException:
-            store.close()
+            store._connection.close()
             raise
         return store
 
@@ -76,14 +75,21 @@ class Store:
                     run(f"PRAGMA application_id={APPLICATION_ID}")
                     store._migrate(0)
         except BaseException:
-            store.close()
+            store._connection.close()
             raise
         return store
 
     def close(self) -> None:
-        """Close the connection; the last one to close folds the WAL into the file."""
+        """Close the connection; the last one to close folds the WAL into the file.
+
+        Leaves the seal: the next opening need not check a file that has not changed since.
+        """
         with self._lock:
             self._connection.close()
+            if self._sound:
+                with contextlib.suppress(OSError):  # without a seal the next opening checks
+                    _set_seal(self.path)
+            self._sound = False
 
     # -- reading and writing ------------------------------------------------------------------
 
@@ -119,12 +125,13 @@ class Store:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Damage found while in use: leave the suspect mark and say what to do."""
+        """Damage found while in use: break the seal and say what to do."""
         try:
             with _translated(self.path):
                 yield
         except DamagedError as error:
-            suspect_mark(self.path).touch(mode=0o600)
+            self._sound = False
+            _seal(self.path).unlink(missing_ok=True)
             raise StateError(
                 f"the journal {self.path} is damaged: {error}",
                 hints=("run the command again: byoc sets the file aside and rebuilds it",),
@@ -133,12 +140,10 @@ class Store:
     # -- opening ------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        mark = suspect_mark(self.path)
-        if mark.exists() or self.path.stat().st_size <= CHECK_LIMIT:
+        if not _sealed(self.path):  # 5 ms per MiB, which a healthy start should not pay
             verdict = self._run("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise DamagedError(str(verdict).splitlines()[0])
-            mark.unlink(missing_ok=True)
         if self._run("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise DamagedError("it is another program's database")
         version = self._version()
@@ -164,9 +169,28 @@ class Store:
             self._run(f"PRAGMA user_version={number}")
 
 
-def suspect_mark(path: Path) -> Path:
-    """The file whose presence says: check the whole journal at the next opening."""
-    return path.with_name(path.name + ".suspect")
+def _seal(path: Path) -> Path:
+    """The file that remembers the journal as its last user left it: inode, size and time."""
+    return path.with_name(path.name + ".seal")
+
+
+def _state_of(path: Path) -> str:
+    now = path.stat()
+    return f"{now.st_ino} {now.st_size} {now.st_mtime_ns}"
+
+
+def _set_seal(path: Path) -> None:
+    fd = os.open(_seal(path), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    with open(fd, "w", encoding="ascii") as file:
+        file.write(_state_of(path))
+
+
+def _sealed(path: Path) -> bool:
+    """Whether nothing has touched the file since one of us closed it in good order."""
+    try:
+        return _seal(path).read_text("ascii") == _state_of(path)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def set_aside(path: Path) -> Path:
@@ -180,7 +204,7 @@ def set_aside(path: Path) -> Path:
             side = path.with_name(path.name + suffix)
             if side.exists():
                 side.rename(target.with_name(target.name + suffix))
-        suspect_mark(path).unlink(missing_ok=True)
+        _seal(path).unlink(missing_ok=True)
     return target
 
 

@@ -293,7 +293,7 @@ class Link:
     def _acknowledged(self, ack: int) -> None:
         unacked = self._unacked
         while unacked and unacked[0][0] <= ack:
-            self._unacked_bytes -= unacked.popleft()[1]
+            self._unacked_bytes -= HEADER.size + unacked.popleft()[1]
 
     def _arrived(self, stream: int, size: int) -> None:
         receiver = self._receiver(stream)

@@ -10,7 +10,7 @@ from ..command import command
 from ..console import Console
 
 
-@command()
+@command(quick=True)
 def config(console: Console) -> int:
     """Show every setting, its value and where the value comes from.
 

@@ -19,7 +19,7 @@ LATEST = 20
 """Runs that ``--all`` lists."""
 
 
-@command()
+@command(quick=True)
 def ps(
     console: Console,
     all: Annotated[bool, typer.Option("--all", "-a", help="Also the latest ended runs.")] = False,

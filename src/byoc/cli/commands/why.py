@@ -21,7 +21,7 @@ _WORDS = {
 }
 
 
-@command()
+@command(quick=True)
 def why(
     console: Console,
     run: Annotated[str, typer.Argument(metavar="[RUN]", help="A run's id; default: latest.")] = "",

@@ -254,6 +254,7 @@ class Launcher:
                 sys.base_exec_prefix,
                 os.path.dirname(os.path.dirname(self.paths.python)),
                 _PACKAGES,
+                _MACHINE,
                 *_library_folders(),
                 *([self.paths.uv] if self.paths.uv else []),
                 *sandbox.interpreters(self.paths.user_homes),

@@ -16,11 +16,13 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import paramiko
 from paramiko.common import (
     AUTH_FAILED,
     AUTH_SUCCESSFUL,
+    MSG_CHANNEL_REQUEST,
     OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
     OPEN_FAILED_CONNECT_FAILED,
     OPEN_SUCCEEDED,
@@ -100,11 +102,25 @@ class Identity:
 
 
 class MachineTransport(paramiko.Transport):
-    """Hands on the path of a stream-local channel, which paramiko reads past."""
+    """Adds what paramiko's server side lacks.
+
+    The path of a stream-local channel is handed on, and a command starts after the client was told
+    that it will: a fast one would otherwise have ended before.
+    """
+
+    _channel_handler_table: dict[int, Callable[[paramiko.Channel, Message], None]]
 
     def __init__(self, connection: socket.socket, gate: Gate) -> None:
         super().__init__(connection)
         self._gate = gate
+        self._channel_handler_table = {
+            **self._channel_handler_table,
+            MSG_CHANNEL_REQUEST: self._on_request,
+        }
+
+    def _on_request(self, channel: paramiko.Channel, message: Message) -> None:
+        channel._handle_request(message)  # type: ignore[attr-defined]
+        self._gate.answered(channel)
 
     def _parse_channel_open(self, message: Message) -> None:
         start = message.packet.tell()
@@ -191,10 +207,16 @@ class Gate(paramiko.ServerInterface):
         return True
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        return self._session(channel).begin(os.fsdecode(command))
+        return self._session(channel).prepare(os.fsdecode(command))
 
     def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
-        return self._session(channel).begin(None)
+        return self._session(channel).prepare(None)
+
+    def answered(self, channel: paramiko.Channel) -> None:
+        """A request of that channel was answered."""
+        session = self._sessions.get(channel.get_id())
+        if session is not None:
+            session.start()
 
     def _session(self, channel: paramiko.Channel) -> sessions.Session:
         number = channel.get_id()

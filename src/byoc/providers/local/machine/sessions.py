@@ -79,6 +79,7 @@ class Session:
         self._done = done
         self._size = (80, 24)
         self._begun = False
+        self._argv: list[str] = []
         self._terminal = -1
         self._leader = 0
         self._status = 0
@@ -91,15 +92,20 @@ class Session:
             rows = struct.pack("HHHH", height, width, 0, 0)
             fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, rows)
 
-    def begin(self, command: str | None) -> bool:
-        """Starts a command, or a login shell when None; False when one was started before."""
+    def prepare(self, command: str | None) -> bool:
+        """Takes a command, or None for a login shell; False when there is one already."""
         if self._begun:
             return False
         self._begun = True
         shell = os.environ.get("SHELL", "/bin/sh")
-        argv = [shell, "-c", command] if command is not None else [shell, "-l"]
-        threading.Thread(target=self._run, args=(argv,), daemon=True).start()
+        self._argv = [shell, "-c", command] if command is not None else [shell, "-l"]
         return True
+
+    def start(self) -> None:
+        """Starts what was prepared, once."""
+        argv, self._argv = self._argv, []
+        if argv:
+            _start(self._run, argv)
 
     def _run(self, argv: list[str]) -> None:
         try:

@@ -1,0 +1,118 @@
+"""What ``byoc run`` does: find the program, read its arguments, run it in a session."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .. import _lazy
+from ..errors import InvalidError
+from ..resources import Resources
+from ..sdk import load
+from ..sdk.load import Reference
+from . import context, drive, drivers, entry_args, failure
+from .console import Console
+from .options import Asked, Common
+
+if TYPE_CHECKING:
+    from ..engine.command import Commands
+    from ..engine.session import Session
+    from ..sdk.choose import Runnable
+
+
+def launch(console: Console, common: Common, typed: Asked) -> int:
+    """Run what was asked for. Returns the exit code."""
+    asked = load.parse_reference(typed.reference, module=typed.module)
+    settings = context.merged(common.flags())
+    rest = list(typed.args)
+    if common.detach and not typed.driver and not common.dry_run:
+        if asked.kind == load.STDIN:
+            raise InvalidError(
+                "a program on standard input cannot go on in the background",
+                hints=("save it in a file, or leave out --detach",),
+            )
+        return drivers.detach(console, settings, typed.line, "run")
+    source = load.read(asked, sys.stdin.buffer)
+    try:
+        plain = load.is_plain(asked, source)
+        program = None if plain else load.load(asked, source)
+    except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
+        return failure.conclude(error, console, "run", program=True)
+    if program is None:
+        job = _script(asked, source, rest)
+    else:
+        job = _function(console, program, asked, rest)
+    return drive.drive(console, settings, common, job, typed.driver)
+
+
+def _script(asked: Reference, source: bytes, args: list[str]) -> drive.Job:
+    """A program without an App: it runs remotely as ``__main__``."""
+
+    def work(session: Commands) -> tuple[int, Any]:
+        if asked.kind == load.MODULE:
+            here, stdin = context.here(), context.program_input()
+            return session.module(asked.target, here, args, stdin=stdin), None
+        if asked.kind == load.FILE:
+            return session.script(asked.path, args, stdin=context.program_input()), None
+        with context.scratch() as folder:
+            path = folder / "stdin.py"
+            path.write_bytes(source)
+            return session.script(path, args), None
+
+    name = {load.STDIN: "stdin", load.FILE: Path(asked.target).stem}.get(asked.kind, asked.target)
+    return drive.Job("run", "script", name, _typed(asked, args), work, ((name, Resources()),))
+
+
+def _typed(asked: Reference, args: list[str]) -> tuple[str, ...]:
+    """The command as the user would type it, without options."""
+    name = f"::{asked.name}" if asked.name else ""
+    option = ("-m",) if asked.kind == load.MODULE else ()
+    return ("byoc", "run", *option, asked.target + name, *args)
+
+
+def _function(
+    console: Console, program: ModuleType, asked: Reference, args: list[str]
+) -> drive.Job:
+    shown = asked.target
+    choose = _lazy.load("byoc.sdk.choose")
+    several = choose.candidates(program) if not asked.name and "--help" in args else ()
+    if len(several) > 1:
+        for name in several:
+            console.data(f"{shown}::{name}")
+        raise typer.Exit
+    chosen: Runnable = choose.choose(program, asked.name, shown)
+    target = chosen.target
+    if getattr(target, "is_generator", False):
+        raise InvalidError(
+            f"{chosen.name} is a generator: it cannot be run from the command line",
+            hints=("call it by .remote_gen() in a local entrypoint",),
+        )
+    label = f"{shown}::{chosen.name}"
+    positional, named = entry_args.parse(target.raw_f, args, f"byoc run {label}")
+
+    def work(session: Session) -> tuple[int, Any]:
+        sys.argv = [shown, *args]
+        with chosen.app.bound(session):
+            if hasattr(target, "remote"):
+                return 0, target.remote(*positional, **named)
+            value = target(*positional, **named)
+            return 0, _awaited(value) if inspect.isawaitable(value) else value
+
+    functions = chosen.app.registered_functions.values()
+    specs = [target.spec] if hasattr(target, "spec") else [one.spec for one in functions]
+    asks = [(spec.name, spec.resources) for spec in specs]
+    return drive.Job("run", "run", chosen.name, _typed(asked, args), work, asks)
+
+
+def _awaited(value: Any) -> Any:
+    import asyncio  # 30 ms: only an async entrypoint pays
+
+    async def whole() -> Any:
+        return await value
+
+    return asyncio.run(whole())

@@ -1,0 +1,208 @@
+"""The line between client and machine breaks: for a moment, for long, for good."""
+
+from __future__ import annotations
+
+import threading
+
+import f_work
+import pytest
+
+from byoc.errors import CancelledError, ConnectionLostError
+from byoc.limits import LEASE as FULL_LEASE
+from tests.faults.world import LEASE, Puller, World, passed
+from tests.gate import Gate
+from tests.helpers import until
+from tests.relay import Relay
+
+MIB = 1024 * 1024
+
+
+def cut(relay: Relay, how: str, seconds: float) -> None:
+    """Break the line for so long. ``silent``: without a sign to either side."""
+    relay.freeze()
+    if how != "silent":
+        (relay.cut if how == "end" else relay.reset)()
+    passed(seconds)
+    relay.heal()
+
+
+@pytest.mark.parametrize("how", ["end", "reset", "silent"])
+def test_short_cut_in_a_call(world: World, gate: Gate, how: str) -> None:
+    """A second without a line: the call goes on over there and its result arrives, once run."""
+    with world.run(f_work.app):
+        call = f_work.at_gate.spawn(gate.port, "a")
+        gate.wait_for(1)
+        cut(world.relay, how, 1)
+        gate.open()
+        assert call.get(timeout=60) == "a done"
+    assert (gate.begun, world.reporter.losses) == (["a"], 0)
+
+
+def test_result_made_during_a_cut(world: World, gate: Gate) -> None:
+    """A call that ends while there is no line keeps its result until there is one."""
+    with world.run(f_work.app):
+        call = f_work.at_gate.spawn(gate.port, "a")
+        gate.wait_for(1)
+        world.relay.freeze()
+        world.relay.cut()
+        gate.open()
+        with pytest.raises(TimeoutError):
+            call.get(timeout=0.5)
+        world.relay.heal()
+        assert call.get(timeout=60) == "a done"
+    assert (gate.begun, world.reporter.losses) == (["a"], 0)
+
+
+@pytest.mark.parametrize("how", ["end", "reset", "silent"])
+def test_short_cut_in_a_map(world: World, gate: Gate, how: str) -> None:
+    """A map over a cut gives every result once, in order, and runs each input once."""
+    gate.open()
+    with world.run(f_work.app):
+        found = iter(f_work.numbered.map([gate.port] * 300, range(300)))
+        first = [next(found) for _ in range(5)]
+        cut(world.relay, how, 1)
+        assert [*first, *found] == [n * n for n in range(300)]
+    assert sorted(gate.begun) == sorted(f"n{n}" for n in range(300))
+    assert world.reporter.losses == 0
+
+
+def test_short_cut_in_a_generator(world: World, gate: Gate) -> None:
+    """A generator over a cut yields each value once and is not begun again."""
+    with world.run(f_work.app):
+        values = Puller(f_work.ticks.remote_gen(gate.port, 6))
+        for i in range(6):
+            gate.wait_for(i + 1)
+            if i in (2, 4):
+                world.relay.cut()
+            gate.let_go()
+        assert values.all() == list(range(6))
+        assert values.error is None
+    assert gate.begun == [f"t{i}" for i in range(6)]
+    assert world.detour.connections >= 2
+
+
+def test_line_that_keeps_breaking(world: World, gate: Gate) -> None:
+    """Cut again and again while a map runs, nothing is lost and nothing comes twice."""
+    gate.open()
+    with world.run(f_work.app):
+        found = iter(f_work.numbered.map([gate.port] * 400, range(400)))
+        first = [next(found)]
+        for _ in range(5):
+            known = world.detour.connections
+            world.relay.reset()
+            until(lambda known=known: world.detour.connections > known, 30, "a new connection")
+            first.append(next(found))
+        assert [*first, *found] == [n * n for n in range(400)]
+    assert sorted(gate.begun) == sorted(f"n{n}" for n in range(400))
+    assert world.reporter.losses == 0
+
+
+def test_cut_in_the_middle_of_large_values(world: World, gate: Gate) -> None:
+    """Tens of MiB under way in both directions survive cuts unchanged."""
+    data = bytes(range(256)) * (4096 * 24)
+    with world.run(f_work.app):
+        call = f_work.echo.spawn(gate.port, data)
+        until(lambda: world.relay.up > 8 * MIB, 60, "a third of the argument")
+        world.relay.reset()
+        gate.wait_for(1, 60)
+        gate.open()
+        until(lambda: world.relay.down > 8 * MIB, 60, "a third of the result")
+        world.relay.cut()
+        assert call.get(timeout=60) == data
+    assert (gate.begun, world.reporter.losses) == (["echo"], 0)
+
+
+@pytest.mark.parametrize("stage", ["connect", "image"])
+def test_cut_before_the_first_call(world: World, gate: Gate, stage: str) -> None:
+    """A line that breaks while the instance is being set up is made again as well."""
+    gate.open()
+    broken = threading.Event()
+
+    def watch(name: str, status: str) -> None:
+        if (name, status) == (stage, "start") and not broken.is_set():
+            broken.set()
+            world.relay.cut()
+
+    world.reporter.watch = watch
+    with world.run(f_work.app):
+        assert f_work.at_gate.remote(gate.port, "a") == "a done"
+    assert broken.is_set()
+    assert (gate.begun, world.reporter.losses) == (["a"], 0)
+
+
+@pytest.mark.slow
+def test_silence_is_noticed(world: World, gate: Gate) -> None:
+    """A line that swallows everything is given up and made anew well within the lease."""
+    with world.run(f_work.app, 2 * LEASE):
+        call = f_work.at_gate.spawn(gate.port, "a")
+        gate.wait_for(1)
+        known = world.relay.accepted
+        world.relay.freeze()
+        until(lambda: world.relay.accepted > known, 2 * LEASE, "another try to connect")
+        world.relay.heal()
+        gate.open()
+        assert call.get(timeout=60) == "a done"
+    assert (gate.begun, world.reporter.losses) == (["a"], 0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_half_a_minute_without_a_line(world: World, gate: Gate) -> None:
+    """With the lease that users have, 30 s without any line cost nothing but those 30 s."""
+    with world.run(f_work.app, FULL_LEASE):
+        call = f_work.at_gate.spawn(gate.port, "call")
+        squares = Puller(f_work.numbered.map([gate.port] * 20, range(20)))
+        gate.wait_for(3)
+        cut(world.relay, "end", 30)
+        gate.open()
+        assert call.get(timeout=60) == "call done"
+        assert squares.all() == [n * n for n in range(20)]
+    assert sorted(gate.begun) == sorted(["call", *(f"n{n}" for n in range(20))])
+    assert world.reporter.losses == 0
+
+
+@pytest.mark.parametrize("how", ["end", "silent"])
+def test_cut_for_good(world: World, gate: Gate, how: str) -> None:
+    """Without a line for a whole lease the calls move to another instance, and the old one ends."""
+    with world.run(f_work.app, LEASE):
+        calls = [f_work.at_gate.spawn(gate.port, name) for name in "ab"]
+        gate.wait_for(2)
+        old = world.ids()[0]
+        world.relay.freeze()
+        if how == "end":
+            world.relay.cut()
+        until(lambda: gate.count("a") == gate.count("b") == 2, 6 * LEASE, "the second attempts")
+        assert sorted(gate.inside()) == ["a", "b"]  # the first executions have ended
+        gate.open()
+        assert [call.get(timeout=60) for call in calls] == ["a done", "b done"]
+        assert world.ended(old)
+    assert world.reporter.losses == 1
+
+
+def test_generator_cut_for_good(world: World, gate: Gate) -> None:
+    """A generator that has yielded is not begun anew elsewhere: its caller is told."""
+    with world.run(f_work.app, LEASE):
+        values = Puller(f_work.ticks.remote_gen(gate.port, 3))
+        gate.wait_for(1)
+        gate.let_go()
+        until(lambda: values.found == [0], 30, "the first value")
+        world.relay.freeze()
+        world.relay.cut()
+        gate.wait_for(2)
+        gate.open()
+        assert values.all() == [0]
+        assert isinstance(values.error, ConnectionLostError)
+    assert gate.count("t0") == 1
+
+
+def test_end_of_a_run_without_a_line(world: World, gate: Gate) -> None:
+    """A run that ends while there is no line leaves no instance behind it."""
+    with world.run(f_work.app, keep=True):
+        call = f_work.at_gate.spawn(gate.port, "a")
+        gate.wait_for(1)
+        world.relay.freeze()
+        world.relay.cut()
+        assert len(world.ids()) == 1
+    assert world.ids() == []
+    with pytest.raises((CancelledError, ConnectionLostError)):
+        call.get(timeout=0)
