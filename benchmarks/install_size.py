@@ -4,7 +4,8 @@
 
 Installs the project, not editable, into fresh virtual environments: once without bytecode, once
 byte-compiled. Only ``site-packages`` is counted, so uv's own binary, which lies beside it with the
-programs, is not. Sizes are what the disk holds (blocks, as ``du`` counts them), in MiB.
+programs, is not. In MiB: the bytes of the files, what the disk holds for them (blocks, as ``du``
+counts), and the same with bytecode.
 ``--with-modal`` does the same for Modal's client. Needs a package index, or uv's cache.
 """
 
@@ -26,7 +27,7 @@ BLOCK = 512
 
 def installed(what: str, folder: Path, compiled: bool) -> Path:
     """``what`` in a fresh environment; its ``site-packages``."""
-    uv = ["uv", "--quiet"]
+    uv = [sys.executable, "-m", "uv", "--quiet"]
     subprocess.run([*uv, "venv", "-p", sys.executable, folder], check=True)
     # Copies, so that what is counted is what another machine would hold.
     install = [*uv, "pip", "install", "--link-mode", "copy", "-p", folder / "bin" / "python", what]
@@ -34,10 +35,11 @@ def installed(what: str, folder: Path, compiled: bool) -> Path:
     return next(folder.glob("lib/python3.*/site-packages"))
 
 
-def size(folder: Path) -> float:
-    """MiB that the files below ``folder`` occupy."""
+def size(folder: Path, blocks: bool = True) -> float:
+    """MiB that the files below ``folder`` occupy on disk, or without ``blocks`` hold."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return sum(path.stat().st_blocks * BLOCK for path in files) / MIB
+    found = [path.stat() for path in files]
+    return sum(one.st_blocks * BLOCK if blocks else one.st_size for one in found) / MIB
 
 
 def parts(packages: Path) -> dict[str, float]:
@@ -56,11 +58,12 @@ def measure(what: str) -> dict[str, object]:
             one.name.partition("-")[0] for one in plain.iterdir() if one.suffix == ".dist-info"
         )
         return {
-            "mib": round(size(plain), 1),
-            "mib_with_bytecode": round(size(compiled), 1),
+            "files_mib": round(size(plain, blocks=False), 1),
+            "disk_mib": round(size(plain), 1),
+            "compiled_mib": round(size(compiled), 1),
             "distributions": len(distributions),
             "names": distributions,
-            "largest": parts(compiled),
+            "largest": parts(plain),
         }
 
 
@@ -78,13 +81,14 @@ def main() -> None:
     if options.json:
         print(json.dumps(found))
         return
-    print(f"{'':8} {'MiB':>8} {'compiled':>9} {'distributions':>14}")
+    print(f"{'MiB':8} {'files':>8} {'on disk':>8} {'compiled':>9} {'distributions':>14}")
     for name, row in found.items():
-        print(f"{name:8} {row['mib']:8} {row['mib_with_bytecode']:9} {row['distributions']:14}")
-    print(f"budget   {'':8} {BUDGET_MIB:9} {BUDGET_DISTRIBUTIONS:14}")
+        sizes = f"{row['files_mib']:8} {row['disk_mib']:8} {row['compiled_mib']:9}"
+        print(f"{name:8} {sizes} {row['distributions']:14}")
+    print(f"{'budget':8} {BUDGET_MIB:8} {'':8} {'':9} {BUDGET_DISTRIBUTIONS:14}")
     for name, row in found.items():
         print(f"{name}: {', '.join(map(str, row['names']))}")  # type: ignore[arg-type, call-overload]
-        print(f"  largest, compiled: {row['largest']}")
+        print(f"  largest, on disk: {row['largest']}")
 
 
 if __name__ == "__main__":

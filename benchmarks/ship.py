@@ -30,17 +30,16 @@ from typing import Any
 
 import paramiko
 
-from byoc import limits
-from byoc.clock import IDS, SYSTEM
-from byoc.engine.agentlink import AgentLink
+from byoc.clock import IDS
 from byoc.runtime_agent import bundle
 from byoc.transport import keys
-from byoc.transport.ssh import Connection, connect
+from byoc.transport.ssh import connect
 from byoc.wire import VERSION
 from tests.helpers import gone, processes_with
 from tests.relay import Relay
 from tests.transport.sshd import USER, Sshd
 
+READ = 65536
 END = ("true",)
 """What the agent would run to end its machine."""
 
@@ -94,7 +93,14 @@ class Bench:
     @property
     def hello(self) -> bytes:
         """The client's first line, as byoc sends it."""
-        word = {"v": VERSION, "session": IDS.new("s"), "received": 0, "end": END, "ttl": 60}
+        word = {
+            "v": VERSION,
+            "session": IDS.new("s"),
+            "received": 0,
+            "takeover": True,
+            "end": END,
+            "ttl": 60,
+        }
         return json.dumps(word).encode() + b"\n"
 
     @property
@@ -117,27 +123,19 @@ class Bench:
 
 
 def byoc(bench: Bench) -> None:
-    """byoc: what the engine does on first contact."""
-    address = bench.sshd.address
+    """byoc: the steps of the engine's first contact."""
     line = bench.sshd.host_key.public
-
-    def connector() -> Connection:
-        return connect(address, bench.port, USER, bench.identity, line)
-
-    link = AgentLink(
-        connector,
-        bench.bundle,
-        session=IDS.new("s"),
-        python=bench.python,
-        end_command=END,
-        lease=limits.LEASE,
-        clock=SYSTEM,
-        on_lost=lambda error: None,
-    )
-    link.open()
-    assert link.hello["fresh"]
+    connection = connect(bench.sshd.address, bench.port, USER, bench.identity, line)
+    command = bench.bundle.command(bench.python)
+    stream = connection.exec(command, bench.bundle.stdin + bench.hello)
+    answer = b""
+    while not answer.endswith(b"\n"):
+        part = stream.read(READ)
+        assert part, stream.stderr()
+        answer += part
+    assert json.loads(answer)["fresh"]
     bench.answered()
-    link.close()
+    connection.close()
 
 
 def openssh_stdin(bench: Bench) -> None:

@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+UV = (sys.executable, "-m", "uv")
 BUDGET_MS = {"byoc --version": 70, "byoc, a bad option": 70, "byoc run, a bad option": 70}
 BUDGET_MS |= {"byoc ps": 70, "import byoc (over bare python)": 40}
 """Of the issue that set them, on a quiet 2-core machine of 2026."""
@@ -89,9 +90,9 @@ def commands(folder: Path, with_modal: bool) -> dict[str, list[str]]:
 def install_modal(folder: Path) -> Path:
     """Modal's client in an environment of its own; the folder of its programs."""
     venv = folder / "modal"
-    subprocess.run(["uv", "venv", "-q", "-p", sys.executable, venv], check=True)
+    subprocess.run([*UV, "venv", "-q", "-p", sys.executable, venv], check=True)
     programs = venv / "bin"
-    install = ["uv", "pip", "install", "-q", "--compile-bytecode", "-p", programs / "python"]
+    install = [*UV, "pip", "install", "-q", "--compile-bytecode", "-p", programs / "python"]
     subprocess.run([*install, "modal"], check=True)
     return programs
 
@@ -114,10 +115,10 @@ def measure(reps: int, with_modal: bool) -> dict[str, list[float]]:
         lines, env = commands(folder, with_modal), environment(folder)
         for line in lines.values():
             cpu_ms(line, env)
-        found: dict[str, list[float]] = {name: [] for name in lines}
+        found: dict[str, list[float]] = {command: [] for command in lines}
         for _ in range(reps):
-            for name, line in lines.items():
-                found[name].append(cpu_ms(line, env))
+            for command, line in lines.items():
+                found[command].append(cpu_ms(line, env))
     over = [own - bare for own, bare in zip(found["import byoc"], found["python"], strict=True)]
     return found | {"import byoc (over bare python)": over}
 

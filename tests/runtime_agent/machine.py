@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from byoc.engine.inputs import Outcome
-from byoc.engine.results import value_of
+from byoc.engine.results import failure_of, value_of
 from byoc.runtime_agent import payload
 from byoc.runtime_agent.bundle import Bundle
 from byoc.wire import VERSION, link, messages
@@ -247,35 +247,42 @@ class Client:
         number = self.ask({"t": "flush"})
         self.until(lambda: number in self.flushed, "the flush")
 
-    def function(self, name: str, python: str = sys.executable, **changes: Any) -> Running:
-        """Start a container of ``module.function``; ``changes`` go into both of its heads."""
+    def function(
+        self,
+        name: str,
+        *,
+        interpreter: str = sys.executable,
+        timeout: float = 30.0,
+        startup: float = 30.0,
+        code: Sequence[link.Buffer] = (),
+        **head: Any,
+    ) -> Running:
+        """Start a container of ``module.function``; ``head`` goes into what it is told first."""
         module, _, qualname = name.partition(".")
         running = self._open()
-        work = self.machine.home / "work"
         start = {"t": "start", "kind": "function", "c": running.stream, "name": running.name}
-        start |= {"python": python, "timeout": 30.0, "startup_timeout": 30.0, **changes}
-        head = {
+        limits = {"timeout": timeout, "startup_timeout": startup}
+        self.send({**start, **limits, "python": interpreter})
+        first = {
             "t": "start",
             "name": running.name,
             "root": str(PROGRAMS),
-            "cwd": str(work),
+            "cwd": str(self.machine.home / "work"),
             "vars": {},
             "image": "",
             "generator": False,
             "module": module,
             "qualname": qualname,
             "main": False,
-            "pickled": False,
+            "pickled": bool(code),
             "python": list(sys.version_info[:2]),
-            **changes,
         }
-        self.send(start)
-        running.send(head, *head.pop("code", ()))
+        running.send({**first, **head}, *code)
         return running
 
-    def ready(self, name: str, **changes: Any) -> Running:
+    def ready(self, name: str, **options: Any) -> Running:
         """Start a container and wait until it takes inputs."""
-        return self.function(name, **changes).wait_ready()
+        return self.function(name, **options).wait_ready()
 
     def command(self, *argv: str, **changes: Any) -> Running:
         """Start a program."""
@@ -328,9 +335,7 @@ class Running:
     def _results(self, message: messages.Message) -> None:
         position = 0
         for ident, kind, count, _ in message.head["b"]:
-            outcome = Outcome(
-                kind, message.buffers[position : position + count], where=self.name
-            )
+            outcome = Outcome(kind, message.buffers[position : position + count], where=self.name)
             position += count
             if kind == payload.ITEM:
                 self.items[ident].append(outcome)
@@ -350,6 +355,12 @@ class Running:
         entries = [[ident, len(buffers)] for ident, buffers in batch]
         self.send({"t": "in", "b": entries}, *[b for _, buffers in batch for b in buffers])
         return [ident for ident, _ in batch]
+
+    def start_error(self) -> BaseException:
+        """Wait until it has failed to start; the exception that says why."""
+        self.wait()
+        assert self.failure is not None, self.word
+        return failure_of(self.failure, self.name)
 
     def call(self, *args: Any) -> Any:
         """One input; its value or its exception."""

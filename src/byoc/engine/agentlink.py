@@ -272,7 +272,7 @@ class AgentLink:
             with self._lock:
                 if self._closed.is_set():
                     raise ConnectionLostError(_CLOSED)
-                self._link.resume(int(answer["received"]))
+                self._link.resume(answer["received"])
                 self._link.ping()  # its answer proves that frames come through
                 self.hello, self._rest = answer, rest
                 self._connection, self._stream = connection, stream
@@ -326,16 +326,7 @@ class AgentLink:
         finally:
             guard.cancel()
         line, _, rest = data.partition(b"\n")
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            shown = line[:200].decode("utf-8", "replace")
-            raise ProtocolError(f"the instance answered {shown!r}, which is not an agent") from None
-        if answer.get("error"):
-            raise AgentError(f"the agent refused: {answer.get('detail', answer['error'])}")
-        if answer.get("v") != VERSION:
-            raise AgentError(f"the agent speaks protocol {answer.get('v')}, this is {VERSION}")
-        return answer, rest
+        return _hello_of(line), rest
 
     def _reconnect(self, cause: InstanceError, first: bool = False) -> InstanceError | None:
         """Make the connection anew, within a lease of the last good frame; or why it cannot be."""
@@ -405,6 +396,25 @@ class AgentLink:
             silent = self._clock.mono() - self._heard
             if stream is not None and silent > limit and not self._dispatching:
                 stream.close()
+
+
+def _hello_of(line: bytes) -> dict[str, Any]:
+    """The agent's hello. Raises AgentError when it refuses, ProtocolError when it is not one."""
+    shown = line[:200].decode("utf-8", "replace")
+    nonsense = ProtocolError(f"the instance answered {shown!r}, which is not an agent")
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        raise nonsense from None
+    if not isinstance(answer, dict):
+        raise nonsense
+    if answer.get("error"):
+        raise AgentError(f"the agent refused: {answer.get('detail', answer['error'])}")
+    if answer.get("v") != VERSION:
+        raise AgentError(f"the agent speaks protocol {answer.get('v')}, this is {VERSION}")
+    if not (isinstance(answer.get("received"), int) and isinstance(answer.get("home"), str)):
+        raise nonsense
+    return answer
 
 
 _CLOSED = "the session was closed"

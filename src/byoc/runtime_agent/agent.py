@@ -17,10 +17,9 @@ import time
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Set
 
-from .. import limits
 from ..wire import VERSION, link, messages
 from . import artifacts, containers, requests
-from .host import Host
+from .host import Host, note
 
 CONTROL, LOGS = 0, 1
 """Streams that every session has; containers have the numbers that the client gives them."""
@@ -28,6 +27,9 @@ QUEUE_LIMIT = 512 * 1024
 """Unsent bytes of a stream beyond which the agent reads no more for it: print() then waits."""
 HELLO_LIMIT = 65536
 """Longest first line of a client."""
+DRAIN_LIMIT = 1024 * 1024
+"""Bytes of output read from a container that has ended: the most that a pipe holds of what it had
+written; beyond that somebody else is writing there."""
 TICK = 1.0
 """Longest sleep of the loop: bounds how late a deadline from a clock step is noticed."""
 
@@ -41,10 +43,12 @@ class Connection:
         self.writer = writer
         self.hello = b""
         self.attached = False
+        self.closed = False
         self.out: Deque[memoryview] = deque()
 
     def close(self) -> None:
         """Give the channel back; the waiting SSH command then ends."""
+        self.closed = True
         os.close(self.reader)
         os.close(self.writer)
         self.stub.close()
@@ -85,7 +89,9 @@ class Agent:
         self.watch(self._wake_read, self._woken)
         while not self.done:
             for key, mask in self.selector.select(self._pause()):
-                if key.fd in self.selector.get_map():
+                # An earlier one of this batch may have closed it, and its number may be in use
+                # again for something else.
+                if self.selector.get_map().get(key.fd) is key:
                     key.data(mask)
             self._deadlines()
             self._write()
@@ -94,7 +100,9 @@ class Agent:
         self.reset()
         return 0
 
-    def watch(self, fd: int, handler: Callable[[int], None], mask: int = selectors.EVENT_READ) -> None:
+    def watch(
+        self, fd: int, handler: Callable[[int], None], mask: int = selectors.EVENT_READ
+    ) -> None:
         """Call ``handler(mask)`` when ``fd`` is ready; a repeat changes the mask, 0 removes."""
         known = fd in self.selector.get_map()
         if not mask:
@@ -145,7 +153,7 @@ class Agent:
                 container.kill_at = None
                 container.kill("timeout")
         if self.host.expired(now) and not self.host.ending:
-            print("byoc: the lease ran out", flush=True)
+            note("the lease ran out")
             self.end_host()
 
     def end_host(self) -> None:
@@ -170,8 +178,10 @@ class Agent:
             return
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(payload)
+                fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
         if len(fds) != 2:
+            for fd in fds:
+                os.close(fd)
             stub.close()
             return
         if data.decode(errors="replace") != self.digest:
@@ -205,34 +215,39 @@ class Agent:
         try:
             if connection.attached:
                 self._received(data)
-                return
-            connection.hello += data
-            line, newline, rest = connection.hello.partition(b"\n")
-            if newline:
-                taken = self._attach(connection, json.loads(line.decode()))
-                if rest and taken:
-                    self._received(rest)
-            elif len(connection.hello) > HELLO_LIMIT:
-                raise link.FrameError("no hello")
-        except (link.FrameError, ValueError, KeyError, TypeError) as error:
-            print("byoc: dropped a client: %s: %s" % (type(error).__name__, error), flush=True)
+            else:
+                self._greet(connection, data)
+        except (link.FrameError, ValueError, KeyError, TypeError, RecursionError) as error:
+            note("dropped a client: %s: %s" % (type(error).__name__, error))
             self.drop(connection)
+
+    def _greet(self, connection: Connection, data: bytes) -> None:
+        connection.hello += data
+        line, newline, rest = connection.hello.partition(b"\n")
+        if newline:
+            if self._attach(connection, json.loads(line.decode())) and rest:
+                self._received(rest)
+        elif len(connection.hello) > HELLO_LIMIT:
+            raise link.FrameError("no hello")
 
     def _attach(self, connection: Connection, hello: Dict[str, Any]) -> bool:
         """Greet a client; False when it was refused."""
         fresh = hello["session"] != self.session
+        end, ttl = [str(word) for word in hello["end"]], float(hello["ttl"])
         problem = self._refusal(hello, fresh)
+        if not problem:
+            self.host.extend(ttl)
+            problem = "" if fresh else self._resumed(int(hello["received"]))
         if problem:
             self._say(connection, {"v": VERSION, "error": "refused", "detail": problem})
             self.drop(connection)
             return False
+        self.host.end_command = end
         if self.connection is not None:
             self.drop(self.connection)
         if fresh:
             self.reset()
             self.session = hello["session"]
-        self.host.end_command = list(hello["end"])
-        self.host.extend(float(hello["ttl"]))
         answer = {
             "v": VERSION,
             "fresh": fresh,
@@ -244,8 +259,15 @@ class Agent:
         self._say(connection, answer)
         connection.attached = True
         self.connection = connection
-        self.link.resume(int(hello["received"]))
         return True
+
+    def _resumed(self, received: int) -> str:
+        """Go on where the client is; else why that cannot be."""
+        try:
+            self.link.resume(received)
+        except link.FrameError as error:
+            return "lost: %s" % error
+        return ""
 
     def _refusal(self, hello: Dict[str, Any], fresh: bool) -> str:
         if hello["v"] != VERSION:
@@ -260,19 +282,20 @@ class Agent:
 
     @staticmethod
     def _say(connection: Connection, word: Dict[str, Any]) -> None:
-        connection.out.append(memoryview(json.dumps(word).encode() + b"\n"))
+        line = memoryview(json.dumps(word).encode() + b"\n")
         try:
-            while connection.out:
-                connection.out[0] = connection.out[0][os.write(connection.writer, connection.out[0]) :]
-                if not connection.out[0].nbytes:
-                    connection.out.popleft()
+            line = line[os.write(connection.writer, line) :]
+            if line.nbytes:
+                connection.out.append(line)  # goes with the first frames
         except BlockingIOError:
-            pass  # the rest goes with the first frames
+            connection.out.append(line)
         except OSError:
-            connection.out.clear()  # it is gone; its reader will say so
+            pass  # it is gone; its reader will say so
 
     def drop(self, connection: Connection) -> None:
         """The channel is gone or unusable. The session stays until the lease ends."""
+        if connection.closed:
+            return
         self.watch(connection.reader, self._accept, 0)
         self.watch(connection.writer, self._accept, 0)
         connection.close()
@@ -285,6 +308,7 @@ class Agent:
             container.kill("stopped")
             self._forget(container)
         self.sources.clear()
+        self.requests.reset()
         self.session = ""
         self.link = link.Link()
         self.control = messages.Assembler()
@@ -303,8 +327,7 @@ class Agent:
         for event in self.link.received(data):
             if event.stream == CONTROL:
                 self.link.consumed(CONTROL, len(event.payload))
-                for message in self.control.feed(event.payload):
-                    self.requests.handle(message)
+                self._control(event.payload)
                 continue
             container = self.containers.get(event.stream)
             if container is None or container.status is not None or container.input is None:
@@ -313,6 +336,14 @@ class Agent:
                 container.input_closed = True
             else:
                 container.to_child.append(memoryview(event.payload))
+
+    def _control(self, data: link.Buffer) -> None:
+        try:
+            for message in self.control.feed(data):
+                self.requests.handle(message)
+        except link.FrameError:
+            self.reset()  # no new connection would mend it: the client is told that it is lost
+            raise
 
     def feed(self, stream: int, source: artifacts.Source) -> None:
         """Send what ``source`` gives on a stream, as fast as the client takes it."""
@@ -411,27 +442,41 @@ class Agent:
 
         return read
 
-    def _read_log(self, container: containers.Container, fd: int) -> bool:
-        """Read one piece of output; False when there is none now or it has ended."""
+    def _read_log(self, container: containers.Container, fd: int) -> int:
+        """Read one piece of output: its size; 0 when there is none now or it has ended."""
         data = containers.read_some(fd)
         if data:
             self.log({"c": container.stream, "fd": container.logs[fd]}, data)
-            return True
+            return len(data)
         if data == b"":
             self.watch(fd, self._accept, 0)
             os.close(fd)
             del container.logs[fd]
-        return False
+        return 0
+
+    def read_all_logs(self) -> None:
+        """Read all output that is there now, without regard to how fast the client takes it."""
+        for container in list(self.containers.values()):
+            for fd in list(container.logs):
+                left = DRAIN_LIMIT
+                while left > 0 and fd in container.logs:
+                    size = self._read_log(container, fd)
+                    if not size:
+                        break
+                    left -= size
 
     def _finish(self, container: containers.Container) -> None:
         """The process is gone: pass on all that it left, then its last word."""
+        if not container.swept:
+            container.sweep()
         for fd in list(container.logs):
-            while fd in container.logs and self._room(LOGS):
-                if not self._read_log(container, fd):
-                    break
-            else:
-                if fd in container.logs:
+            while fd in container.logs and container.drained < DRAIN_LIMIT:
+                if not self._room(LOGS):
                     return  # the client is slow; go on when it has taken some
+                size = self._read_log(container, fd)
+                container.drained += size
+                if not size:
+                    break
         while container.output is not None:
             if not self._room(container.stream):
                 return
@@ -448,8 +493,6 @@ class Agent:
                 self.watch(fd, self._accept, 0)
         container.close()
         self.containers.pop(container.stream, None)
-        for zygote in self.zygotes.values():
-            zygote.containers.pop(container.stream, None)
 
     def _write(self) -> None:
         """Write frames until the channel is full or nothing waits."""
@@ -480,5 +523,5 @@ class Agent:
 
 def main(server: socket.socket, bundle: str, digest: str) -> int:
     """Run the agent in the current process, whose folder is ``~/.byoc``."""
-    print("byoc: agent %s, pid %d" % (digest, os.getpid()), flush=True)
+    note("agent %s, pid %d" % (digest, os.getpid()))
     return Agent(server, bundle, digest).run()

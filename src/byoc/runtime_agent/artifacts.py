@@ -43,7 +43,7 @@ class Source:
 
     def __init__(self, root: str, patterns: List[str]) -> None:
         self._root = os.path.realpath(root)
-        self._pieces = self._read(find(root, patterns))
+        self._pieces = self._all(patterns)
 
     def next(self) -> Optional[List[Buffer]]:
         """The next message encoded, or None after the last."""
@@ -51,18 +51,29 @@ class Source:
             return messages.encode(head, [data])
         return None
 
-    def _read(self, names: List[str]) -> Iterator[Tuple[Dict[str, Any], bytes]]:
+    def _all(self, patterns: List[str]) -> Iterator[Tuple[Dict[str, Any], bytes]]:
+        try:
+            names = find(self._root, patterns)
+        except ValueError as error:  # a pattern that no path can have
+            yield {"path": ", ".join(map(str, patterns)), "error": str(error)}, b""
+            return
         for name in names:
             try:
-                with open(os.path.join(self._root, name), "rb") as file:
-                    stat = os.fstat(file.fileno())
-                    head = {"path": name, "mode": stat.st_mode & 0o777, "size": stat.st_size}
-                    offset = 0
-                    while True:
-                        data = file.read(PIECE)
-                        yield dict(head, offset=offset), data
-                        offset += len(data)
-                        if len(data) < PIECE:
-                            break
+                yield from self._read(name)
             except OSError as error:
                 yield {"path": name, "error": str(error)}, b""
+
+    def _read(self, name: str) -> Iterator[Tuple[Dict[str, Any], bytes]]:
+        """The file as long as it was when it was opened, in pieces; at least one."""
+        with open(os.path.join(self._root, name), "rb") as file:
+            stat = os.fstat(file.fileno())
+            head = {"path": name, "mode": stat.st_mode & 0o777, "size": stat.st_size}
+            offset = 0
+            while True:
+                data = file.read(min(PIECE, stat.st_size - offset))
+                if not data and offset < stat.st_size:
+                    raise OSError("it became shorter while it was read")
+                yield dict(head, offset=offset), data
+                offset += len(data)
+                if offset == stat.st_size:
+                    return

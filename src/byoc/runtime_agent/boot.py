@@ -75,7 +75,7 @@ def become_agent(server: socket.socket, path: str, digest: str) -> None:
         from byoc.runtime_agent import agent
 
         code = agent.main(server, path, digest)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - written to the log; nobody else would see it
         import traceback
 
         traceback.print_exc()
@@ -91,6 +91,7 @@ def hand_over(link: socket.socket, digest: str) -> bytes:
 
 
 def main() -> None:
+    """Find the agent or start it, and stay until it gives the channel back."""
     digest = sys.argv[2]
     bundle = read_exact(int(sys.argv[1]))
     home = os.path.expanduser("~/.byoc")
@@ -107,8 +108,8 @@ def main() -> None:
                 pass
             return
         if answer == b"!":
-            word = {"v": 1, "error": "busy", "detail": "another version of byoc is using this instance"}
-            print(json.dumps(word), flush=True)
+            detail = "another version of byoc is using this instance"
+            print(json.dumps({"v": 1, "error": "busy", "detail": detail}), flush=True)
             return
         link.close()
     sys.exit("byoc: the agent does not stay up; see ~/.byoc/agent.log")

@@ -61,8 +61,8 @@ def _sources() -> list[tuple[str, Path]]:
     """(name inside the bundle, file) of everything that travels."""
     found = [(f"byoc/{name}", _PACKAGE / name) for name in _FILES]
     for part in _PARTS:
-        for path in sorted((_PACKAGE / part).rglob("*.py")):
-            found.append((f"byoc/{path.relative_to(_PACKAGE).as_posix()}", path))
+        paths = sorted((_PACKAGE / part).rglob("*.py"))
+        found += [(f"byoc/{path.relative_to(_PACKAGE).as_posix()}", path) for path in paths]
     spec = importlib.util.find_spec("cloudpickle")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("cloudpickle is not installed", name="cloudpickle")

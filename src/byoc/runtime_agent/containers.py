@@ -20,7 +20,6 @@ from typing import Any, Deque, Dict, Optional, Sequence, Tuple
 from .. import limits
 from . import worker, zygote
 
-
 START_FAILED = 127
 """Exit code of what could not be started, as shells have it."""
 
@@ -45,6 +44,7 @@ class Container:
         self.killed_for = ""
         self.detail = ""
         """Why it never began, in words."""
+        self.swept = False
         self.drained = 0
         """Bytes of output that were read after its end."""
         self.kill_at: Optional[float] = None
@@ -90,6 +90,15 @@ class Container:
             self.killed_for = "start"
             self.detail = detail
 
+    def sweep(self) -> None:
+        """Kill what it left running in its process group, once it has ended."""
+        self.swept = True
+        if self.pid:
+            try:
+                os.killpg(self.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass  # nothing is left
+
     def last_word(self) -> Dict[str, Any]:
         """How it ended, for the client."""
         status = self.status if self.status is not None else signal.SIGKILL
@@ -133,14 +142,6 @@ def signal_group(pid: int, number: int) -> None:
         pass  # it ended by itself; its exit is on the way
 
 
-def sweep_group(pid: int) -> None:
-    """Kill what a container that has ended left running in its process group."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass  # nothing is left
-
-
 class Zygote:
     """The agent's end of one zygote."""
 
@@ -172,7 +173,8 @@ class Zygote:
 
     def fork(self, container: Container) -> None:
         """Ask for a container; its pid follows by :meth:`news`. Raises OSError."""
-        with contextlib.ExitStack() as handed:
+        with contextlib.ExitStack() as handed, contextlib.ExitStack() as failed:
+            failed.callback(container.close)
             ours, theirs = socket.socketpair()
             handed.callback(theirs.close)
             container.input = container.output = ours.detach()
@@ -190,6 +192,7 @@ class Zygote:
             for handle in (container.input, *container.logs):
                 os.set_blocking(handle, False)
             zygote.request(self.control, {"n": self._next}, fds)
+            failed.pop_all()
         self._unborn[self._next] = container
         self._next += 1
 
@@ -265,7 +268,8 @@ def command(
         cwd=cwd,
         env=env,
         start_new_session=True,
-        preexec_fn=zygote.die_with_parent,  # the agent has no other thread that could hold a lock
+        # One system call, for which it needs no lock that another thread could hold.
+        preexec_fn=zygote.die_with_parent,  # noqa: PLW1509
         bufsize=0,
     )
     assert process.stdin and process.stdout and process.stderr

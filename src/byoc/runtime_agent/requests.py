@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict
 
 from ..wire.messages import Message
 from . import artifacts, containers, envbuild, filestore
+from .host import note
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -22,10 +24,10 @@ LEFT_OUT = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "PYTHONPATH", "PYTHONHOME
 class Requests:
     """Handlers; each answers with a ``reply`` that carries the request's number."""
 
-    def __init__(self, agent: "Agent") -> None:
+    def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.store = filestore.FileStore(os.path.abspath("."))
-        self.writers: Dict[str, filestore.BlobWriter] = {}
+        self._writers: Dict[str, filestore.BlobWriter] = {}
         self.handlers: Dict[str, Callable[[Message], None]] = {
             "lease": self.lease,
             "release": self.release,
@@ -47,9 +49,15 @@ class Requests:
             if handler is None:
                 raise ValueError("unknown request %r" % head.get("t"))
             handler(message)
-        except (OSError, ValueError, KeyError, TypeError, filestore.FileStoreError) as error:
-            print("byoc: request %r failed: %r" % (head.get("t"), error), flush=True)
+        except Exception as error:  # noqa: BLE001 - a bad request must not end what others run
+            note("request %.100r failed: %r" % (head.get("t"), error))
             self.fail(head, error)
+
+    def reset(self) -> None:
+        """The session is over: what it had half sent is void."""
+        for writer in self._writers.values():
+            writer.__exit__(None, None, None)
+        self._writers.clear()
 
     def reply(self, head: Dict[str, Any], **fields: Any) -> None:
         """Answer a request that asked for one."""
@@ -72,7 +80,7 @@ class Requests:
         """The session is over; stay warm for ``idle`` seconds."""
         self.reply(message.head)
         idle = float(message.head["idle"])
-        self.agent.soon(lambda: self._released(idle))
+        self.in_session(lambda: self._released(idle))
 
     def _released(self, idle: float) -> None:
         self.agent.host.extend(idle)
@@ -105,35 +113,53 @@ class Requests:
     def blobs(self, message: Message) -> None:
         """Pieces of contents, in order: ``parts`` is a list of [digest, this is its last piece]."""
         for (digest, last), data in zip(message.head["parts"], message.buffers):
-            if digest not in self.writers:
-                self.writers[digest] = self.store.writer(digest)
-            self.writers[digest].write(data)
-            if last:
-                with self.writers.pop(digest) as writer:
+            writer = self._writers.pop(digest, None) or self.store.writer(digest)
+            with contextlib.ExitStack() as unless_kept:
+                unless_kept.push(writer)
+                writer.write(data)
+                if last:
                     writer.commit()
+                else:
+                    self._writers[digest] = writer
+                    unless_kept.pop_all()
         self.reply(message.head)
 
     def env(self, message: Message) -> None:
         """Build (or find) an environment, in a thread; its log streams meanwhile."""
         head = message.head
+        session = self.agent.session
 
         def log(data: bytes) -> None:
-            self.agent.soon(lambda: self.agent.log({"build": head["req"]}, data))
+            self.in_session(lambda: self.agent.log({"build": head["req"]}, data), session)
 
         def build() -> None:
             try:
                 found = envbuild.ensure(head["plan"], head["cache"], head["uv"], log)
-            except (OSError, ValueError, KeyError, envbuild.EnvBuildError) as error:
+            except Exception as error:  # noqa: BLE001 - the client waits for an answer
                 tail = getattr(error, "tail", "")
                 failure = error
-                self.agent.soon(lambda: self.fail(head, failure, tail=tail))
+                self.in_session(lambda: self.fail(head, failure, tail=tail), session)
                 return
-            self.agent.soon(lambda: self._built(head, found))
+            self.in_session(lambda: self._built(head, found), session)
 
         threading.Thread(target=build, name="byoc-env", daemon=True).start()
 
+    def in_session(self, call: Callable[[], None], session: str = "") -> None:
+        """From any thread: run ``call`` in the loop, unless the session is over by then."""
+        wanted = session or self.agent.session
+
+        def run() -> None:
+            if self.agent.session == wanted:
+                call()
+
+        self.agent.soon(run)
+
     def _built(self, head: Dict[str, Any], found: Dict[str, Any]) -> None:
-        self.zygote(found["python"])
+        try:
+            self.zygote(found["python"])
+        except OSError as error:
+            self.fail(head, error)
+            return
         self.reply(head, env=found)
 
     def zygote(self, python: str) -> containers.Zygote:
@@ -148,7 +174,7 @@ class Requests:
         return zygote
 
     def _zygote_news(self, python: str, zygote: containers.Zygote) -> None:
-        if zygote.news() is None:
+        if not zygote.news():
             self.agent.watch(zygote.control.fileno(), lambda _: None, 0)
             zygote.lost()
             zygote.control.close()
@@ -166,9 +192,9 @@ class Requests:
         head = message.head
         try:
             container = self._start(head)
-        except OSError as error:
-            word = {"reason": "start", "code": 127, "signal": None, "input": 0}
-            word["detail"] = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an end
+            word = {"reason": "start", "code": containers.START_FAILED, "signal": None, "input": 0}
+            word["detail"] = str(error) or type(error).__name__
             self.agent.link.end(head["c"], json.dumps(word).encode())
             return
         container.timeout = float(head.get("timeout") or 0)
@@ -202,16 +228,10 @@ class Requests:
 
     def flush(self, message: Message) -> None:
         """Answer on the log stream, after all output that is there now."""
-        agent = self.agent
-        for container in list(agent.containers.values()):
-            for fd in list(container.logs):
-                while fd in container.logs and agent._read_log(container, fd):
-                    pass
-        agent.log({"flushed": message.head["req"]}, b"")
+        self.agent.read_all_logs()
+        self.agent.log({"flushed": message.head["req"]}, b"")
 
     def fetch(self, message: Message) -> None:
         """Send the files that ``patterns`` match under ``root`` on stream ``c``."""
         head = message.head
-        source = artifacts.Source(head["root"], head["patterns"])
-        self.agent.feed(head["c"], source)
-
+        self.agent.feed(head["c"], artifacts.Source(head["root"], head["patterns"]))
