@@ -42,7 +42,7 @@ def main(n: int, name: str = "x", fast: bool = True, when: Optional[datetime] = 
 def helper():
     return 1
 ''',
-    "two.py": '''\
+    "two.py": """\
 import byoc
 
 app = byoc.App()
@@ -56,8 +56,8 @@ def first():
 @app.local_entrypoint()
 def second():
     pass
-''',
-    "odd.py": '''\
+""",
+    "odd.py": """\
 import byoc
 
 app = byoc.App()
@@ -71,22 +71,13 @@ def listed(items: list[int]):
 @app.function()
 def keywords(**options):
     pass
-''',
+""",
     "empty.py": "import byoc\n\napp = byoc.App()\n",
     "noapp.py": "import byoc\n\nprint('imported')\n",
     "broken.py": "import byoc\n\nvalue = (\n",
     "raises.py": "import byoc\n\n\ndef look():\n    return {}['key']\n\n\nlook()\n",
     "missing.py": "import byoc\nimport a_module_that_is_not_there\n",
-    "wrong.py": '''\
-import byoc
-
-app = byoc.App()
-
-
-@app.function(gpu="H100:99")
-def train():
-    pass
-''',
+    "wrong.py": 'import byoc\n\napp = byoc.App("two words")\n',
     "quits.py": "import byoc\nimport sys\n\nsys.exit(5)\n",
     "plain.py": "print('plain')\n",
     "json.py": "import byoc\n\napp = byoc.App()\n",

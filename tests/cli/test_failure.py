@@ -121,7 +121,7 @@ def raised(source: str, filename: str) -> BaseException:
     space: dict[str, object] = {"errors": errors}
     try:
         exec(compile(source, filename, "exec"), space)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever the source raises is what is wanted
         error.__traceback__ = _without_first(error.__traceback__)
         return error
     raise AssertionError("it raised nothing")
@@ -212,8 +212,19 @@ def test_a_bug_is_kept_whole_in_a_private_file(page: Page, tmp_path: Path) -> No
 )
 def test_sys_exit_means_what_python_says(page: Page, error: object, code: int) -> None:
     """``sys.exit`` in the user's program becomes the exit code Python would give it."""
-    assert failure.conclude(SystemExit(error), as_console(page), "run", program=True) == code
+    assert failure.conclude(SystemExit(error), as_console(page), "run", of_program=True) == code
     assert page.lines == (["bye"] if error == "bye" else [])
+
+
+def test_what_the_program_lets_out_is_known_as_its_own(page: Page) -> None:
+    """An exception that left the user's code is reported as the user's, the next one is not."""
+    with pytest.raises(KeyError), failure.program():
+        raise KeyError("k")
+    error = raised("{}['k']", "/home/u/train.py")
+    assert failure.conclude(error, as_console(page), "run") == 1
+    with failure.program():
+        pass
+    assert failure._state.in_program is False
 
 
 def test_as_dict_has_the_same_keys_for_every_error() -> None:

@@ -140,7 +140,9 @@ def test_dry_run_shows_the_ladder(project: Path, shared_env: dict[str, str]) -> 
 
 def test_no_offer_has_its_own_exit_code(project: Path, shared_env: dict[str, str]) -> None:
     """A request that nothing can hold exits with 3 and says why."""
-    said = byoc(["run", "--dry-run", "--memory", "900TiB", "hello.py", "--n", "1"], project, shared_env)
+    said = byoc(
+        ["run", "--dry-run", "--memory", "900TiB", "hello.py", "--n", "1"], project, shared_env
+    )
     assert said.code == 3
     assert said.err.startswith("error: ") and "MiB" in said.err
 

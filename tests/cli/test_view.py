@@ -75,6 +75,8 @@ def test_the_last_line_tells_time_place_and_fate(
     capfd: pytest.CaptureFixture[str], kept: list[bytes]
 ) -> None:
     """Outcome, total, stages in their order, and what becomes of each instance."""
-    view(kept).last_line("done", 1.234, ["new instance i on a/b, ended"], {"run": 0.5, "place": 0.1})
+    view(kept).last_line(
+        "done", 1.234, ["new instance i on a/b, ended"], {"run": 0.5, "place": 0.1}
+    )
     line = "byoc: done in 1.23 s (place 0.10, run 0.50); new instance i on a/b, ended\n"
     assert capfd.readouterr().err == line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 import f_work
 import pytest
@@ -161,6 +162,17 @@ def test_half_a_minute_without_a_line(world: World, gate: Gate) -> None:
     assert world.reporter.losses == 0
 
 
+def test_lease_is_renewed(world: World, gate: Gate) -> None:
+    """A call that takes many leases keeps its instance while the line is well."""
+    with world.run(f_work.app, lease=1):
+        call = f_work.at_gate.spawn(gate.port, "a")
+        gate.wait_for(1)
+        passed(4)
+        gate.open()
+        assert call.get(timeout=60) == "a done"
+    assert (gate.begun, world.reporter.losses) == (["a"], 0)
+
+
 @pytest.mark.parametrize("how", ["end", "silent"])
 def test_cut_for_good(world: World, gate: Gate, how: str) -> None:
     """Without a line for a whole lease the calls move to another instance, and the old one ends."""
@@ -193,6 +205,20 @@ def test_generator_cut_for_good(world: World, gate: Gate) -> None:
         assert values.all() == [0]
         assert isinstance(values.error, ConnectionLostError)
     assert gate.count("t0") == 1
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_run_left_while_its_machine_boots(world: World, gate: Gate, keep: bool) -> None:
+    """A run that is left at once leaves nothing, or a machine that its idle clock ends."""
+    with world.run(f_work.app, keep=keep):
+        call = f_work.at_gate.spawn(gate.port, "a")
+        until(lambda: ("boot", "start") in [s[:2] for s in world.reporter.stages], 30, "the boot")
+    with pytest.raises(CancelledError):
+        call.get(timeout=0)
+    assert len(world.ids()) <= keep
+    with closing(world.journal()) as journal:
+        assert journal.intents() == []
+        assert [row.state for row in journal.instances()] == ["idle"] * len(world.ids())
 
 
 def test_end_of_a_run_without_a_line(world: World, gate: Gate) -> None:

@@ -1,4 +1,4 @@
-"""Bytes that are no frames of ours, in both directions: refused, and the session goes on or ends."""
+"""Bytes that are no frames of ours, in both directions: the session goes on, or ends aloud."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import f_work
 import pytest
 
 from byoc import limits
-from byoc.errors import AgentError, InstanceError, ProtocolError
+from byoc.errors import AgentError, ProtocolError
 from byoc.wire import link
 from tests.faults.world import LEASE, World, machines
 from tests.gate import Gate
@@ -120,8 +120,9 @@ def test_garbage_behind_a_result(world: World, gate: Gate) -> None:
     taps = world.detour.forge = Taps()
     with world.run(f_work.app):
         for n in range(20):
-            taps.made[-1].turn = _behind(GARBAGE["noise"]) if taps.made else None
             assert f_work.numbered.remote(gate.port, n) == n * n
+            taps.made[-1].turn = _behind(GARBAGE["noise"])
+        assert len(taps.made) > 10
     assert gate.begun == [f"n{n}" for n in range(20)]
     assert world.reporter.losses == 0
 
@@ -156,7 +157,7 @@ def test_line_that_always_brings_garbage(world: World, gate: Gate) -> None:
 
 
 def test_message_that_makes_no_sense(world: World, gate: Gate) -> None:
-    """A whole frame whose message is nonsense ends the session with its instance, not in silence."""
+    """A whole frame whose message is nonsense ends the session, and the call moves on."""
     taps = world.detour.forge = Taps()
     with world.run(f_work.app):
         call = f_work.at_gate.spawn(gate.port, "a")
@@ -191,7 +192,7 @@ def _scramble(data: bytes) -> bytes:
         (b"", AgentError, "did not start"),
         (b"x" * (limits.MAX_FRAME + 1), ProtocolError, "not an agent"),
         (b"[]\n", ProtocolError, "not an agent"),
-        (b'{"v": 1}\n', InstanceError, ""),
+        (b'{"v": 1}\n', ProtocolError, "not an agent"),
     ],
 )
 def test_wrong_hello(

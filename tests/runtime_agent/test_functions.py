@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from pathlib import Path
+from typing import Any, SupportsIndex
 
 import pytest
 
@@ -94,7 +95,7 @@ class View:
     def __init__(self, data: bytearray) -> None:
         self.data = data
 
-    def __reduce_ex__(self, protocol: int) -> tuple[object, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return memoryview, (pickle.PickleBuffer(self.data),)
 
 

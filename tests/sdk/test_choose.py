@@ -64,7 +64,11 @@ def test_the_only_candidate_of_the_best_rank(
 
 
 @pytest.mark.parametrize(
-    "parts", [[FUNCTION.format("f"), FUNCTION.format("g")], [ENTRYPOINT.format("f"), ENTRYPOINT.format("g")]]
+    "parts",
+    [
+        [FUNCTION.format("f"), FUNCTION.format("g")],
+        [ENTRYPOINT.format("f"), ENTRYPOINT.format("g")],
+    ],
 )
 def test_several_candidates_are_listed(program: type[Program], parts: list[str]) -> None:
     """With two of the same rank byoc does not guess."""
@@ -79,7 +83,9 @@ def test_several_candidates_are_listed(program: type[Program], parts: list[str])
 def test_names(program: type[Program], name: str) -> None:
     """Variables, app.name, and the name given to the decorator."""
     named = "@app.function(name='named')\ndef hidden(): ...\n"
-    module = program.of(HEAD, FUNCTION.format("f"), ENTRYPOINT.format("main"), named, "del hidden\n")
+    module = program.of(
+        HEAD, FUNCTION.format("f"), ENTRYPOINT.format("main"), named, "del hidden\n"
+    )
     chosen = choose(module, name, "p.py")
     assert chosen.target.name == name.rpartition(".")[2]
 
@@ -121,9 +127,7 @@ def test_names_that_lead_nowhere(
     assert hint in " ".join(caught.value.hints)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
-    ("text", "hint"), [("x = 1\n", "byoc.App"), (HEAD, "@app.function()")]
-)
+@pytest.mark.parametrize(("text", "hint"), [("x = 1\n", "byoc.App"), (HEAD, "@app.function()")])
 def test_nothing_to_run(program: type[Program], text: str, hint: str) -> None:
     """No app, or an app without functions, is said in so many words."""
     with pytest.raises(NotFoundError) as caught:

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 from byoc.providers.base import HostKey
@@ -42,6 +43,12 @@ def free_port(address: str = "127.0.0.1") -> int:
     with socket.socket() as sock:
         sock.bind((address, 0))
         return int(sock.getsockname()[1])
+
+
+def _ending_with_parent() -> list[str]:
+    """Words before a command that end it even when the tests are killed, where there are any."""
+    path = shutil.which("setpriv") if sys.platform == "linux" else None
+    return [path, "--pdeathsig", "TERM"] if path else []
 
 
 class Sshd:
@@ -82,7 +89,7 @@ class Sshd:
         self.log = folder / "log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [path, "-D", "-e", "-f", str(folder / "config")],
+                [*_ending_with_parent(), path, "-D", "-e", "-f", str(folder / "config")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

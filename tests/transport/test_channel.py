@@ -177,6 +177,17 @@ def test_a_command_may_ignore_its_input(connection: Connection) -> None:
     assert connection.run("echo done", bytes(8 * MIB)).out == b"done\n"
 
 
+def test_commands_that_end_while_written_to_do_not_end_the_connection(
+    connection: Connection,
+) -> None:
+    """No data or end of it is sent behind the close of a channel, for which sshd would hang up."""
+    data = bytes(300_000)
+    for n in range(60):
+        command = f"head -c {n * 1000} >/dev/null"
+        assert connection.run(command, data).exit == 0
+        assert connection.alive
+
+
 def test_a_large_input_and_output_cross(connection: Connection) -> None:
     """``run`` reads while it writes, so neither side waits for the other."""
     data = random.Random(1).randbytes(6 * MIB)

@@ -23,7 +23,10 @@ def flag(text: str, help: str, panel: str, default: bool | None = None) -> tuple
     )
 
 
-_JSON = flag("--json", "Print one JSON object on stdout.", OUTPUT, False)
+_OUTPUT = {
+    "quiet": flag("--quiet", "Only results, the program's output, and errors.", OUTPUT, False),
+    "as_json": flag("--json", "Print one JSON object on stdout.", OUTPUT, False),
+}
 
 
 class Shared(NamedTuple):
@@ -45,16 +48,14 @@ def command(
 
     The function's first parameter is its :class:`Console`; one called ``common`` gets what
     ``shared`` collects; the others are typer parameters. It returns the exit code. What it raises
-    is reported here, on stderr and, with ``--json``, on stdout. ``as_json``: it has ``--json``.
-    ``stops_at_first``: options after the first argument belong to the user's program. ``quick``:
-    it is over in no time, so the garbage collector stays off (:mod:`byoc.cli.main`).
+    is reported here, on stderr and, with ``--json``, on stdout. ``as_json``: it has ``--json`` and
+    ``--quiet``. ``stops_at_first``: options after the first argument belong to the user's program.
+    ``quick``: it is over in no time, so the garbage collector stays off (:mod:`byoc.cli.main`).
     """
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        table = dict(shared.table) if shared else {}
-        if as_json:
-            table["as_json"] = _JSON
+        table = {**(shared.table if shared else {}), **(_OUTPUT if as_json else {})}
         added = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=kind)
             for name, (kind, info) in table.items()

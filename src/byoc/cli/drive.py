@@ -99,12 +99,13 @@ def _run(
     view.stop()
     seconds = SYSTEM.mono() - begun
     if raised is not None and ended is not raised:
-        failure.conclude(raised, console, job.command, program=True)
+        failure.conclude(raised, console, job.command, of_program=True)
     summary = session.summary()
     fields = {"run": driver.run_id, "seconds": round(seconds, 4), **summary}
     if ended is not None:
-        program = ended is raised
-        code = failure.conclude(ended, console, job.command, program=program, fields=fields)
+        code = failure.conclude(
+            ended, console, job.command, of_program=ended is raised, fields=fields
+        )
     elif console.as_json:
         console.json_object(job.command, code, fields | _value(value) | {"error": None})
     view.last_line(_outcome(code, ended), seconds, _places(summary), summary["stages"])

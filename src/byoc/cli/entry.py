@@ -27,6 +27,12 @@ def _top(
     """Run Python functions on instances in your own cloud accounts."""
 
 
+def _with_stdin(args: list[str]) -> list[str]:
+    """``run -::NAME`` is a program on standard input; typer would take it for an option."""
+    at = next((at for at, word in enumerate(args) if word.startswith("-::")), 0)
+    return [*args[:at], "--", *args[at:]] if at and args[0] == "run" else args
+
+
 def build() -> Any:
     """The whole command tree, each command's module still to be imported."""
     app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -36,7 +42,7 @@ def build() -> Any:
 
 def run(args: list[str] | None = None) -> int:
     """Run ``byoc`` with ``args`` (default: the process's) and return its exit code."""
-    args = sys.argv[1:] if args is None else args
+    args = _with_stdin(sys.argv[1:] if args is None else args)
     try:
         code = build().main(args, prog_name="byoc", standalone_mode=False, obj=list(args))
     except usage.WRONG as error:

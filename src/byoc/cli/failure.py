@@ -6,6 +6,7 @@ import os
 import re
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,25 +62,43 @@ def exit_code(error: BaseException) -> int:
     return next((code for kind, code in CODES if isinstance(error, kind)), INTERNAL)
 
 
+class _State:
+    in_program = False
+
+
+_state = _State()
+
+
+@contextmanager
+def program() -> Iterator[None]:
+    """Around the user's own code: what it raises passes through, and is known as the user's."""
+    _state.in_program = True
+    yield
+    _state.in_program = False
+
+
 def conclude(
     error: BaseException,
     console: Console,
     command: str,
     *,
-    program: bool = False,
+    of_program: bool = False,
     fields: Mapping[str, Any] | None = None,
 ) -> int:
     """Report whatever ended a command, in words and with ``--json`` as data; its exit code.
 
-    ``program``: it came out of the user's own code. ``fields``: more for the JSON object.
+    ``of_program``: it came out of the user's own code, as what :func:`program` let out did.
+    ``fields``: more for the JSON object.
     """
+    of_program = of_program or _state.in_program
+    _state.in_program = False
     if isinstance(error, errors.Error):
         code = report(error, console)
     elif isinstance(error, KeyboardInterrupt):
         code = READER_GONE if console.reader_gone else INTERRUPTED
     elif isinstance(error, SystemExit):
         code = _exit_status(error, console)
-    elif program and not is_bug(error):
+    elif of_program and not is_bug(error):
         code = report_program(error, console)
     else:
         code = report_internal(error, console, context.logs_folder())

@@ -38,11 +38,9 @@ def launch(console: Console, common: Common, typed: Asked) -> int:
             )
         return drivers.detach(console, settings, typed.line, "run")
     source = load.read(asked, sys.stdin.buffer)
-    try:
+    with failure.program():
         plain = load.is_plain(asked, source)
         program = None if plain else load.load(asked, source)
-    except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
-        return failure.conclude(error, console, "run", program=True)
     if program is None:
         job = _script(asked, source, rest)
     else:

@@ -14,7 +14,7 @@ from .. import errors
 from ..engine.options import RunOptions
 from ..resources import GpuRequest
 from . import values
-from .command import OUTPUT, Shared, flag
+from .command import Shared, flag
 
 T = TypeVar("T")
 
@@ -119,7 +119,6 @@ _COMMON: dict[str, tuple[Any, Any]] = {
     "keep": flag("--keep/--no-keep", "Keep it warm, or end it at once.", _LIFE),
     "detach": flag("--detach", "Go on in the background; print the run's id.", _LIFE, False),
     "dry_run": flag("--dry-run", "Show where it would run; launch nothing.", _WHERE, False),
-    "quiet": flag("--quiet", "Only the program's own output, and errors.", OUTPUT, False),
 }
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "gpu": values.gpus,

@@ -112,6 +112,7 @@ class AgentLink:
             self._closed.set()
             stream, connection = self._stream, self._connection
         self._refuse(ConnectionLostError(_CLOSED))
+        self._fail_replies()
         if stream is not None:
             stream.close()
         if connection is not None:
@@ -206,7 +207,10 @@ class AgentLink:
         finally:
             if not self._closed.is_set():
                 self._refuse(lost)
-                self._on_lost(lost)
+                try:
+                    self._on_lost(lost)
+                finally:
+                    self._fail_replies()  # by now all know that there is no use in asking again
 
     def _read_loop(self) -> InstanceError:
         """Read, and reconnect when a connection breaks; returns why there is none any more."""
@@ -275,6 +279,7 @@ class AgentLink:
                 self._link.resume(answer["received"])
                 self._link.ping()  # its answer proves that frames come through
                 self.hello, self._rest = answer, rest
+                self._heard = self._clock.mono()  # before the watch sees the stream
                 self._connection, self._stream = connection, stream
         except link.FrameError as error:
             connection.close()
@@ -282,7 +287,6 @@ class AgentLink:
         except BaseException:
             connection.close()
             raise
-        self._heard = self._clock.mono()
         self._write()
 
     def _greet(
@@ -365,12 +369,16 @@ class AgentLink:
         return (seen.detail or seen.state) if seen.state in ("ending", "gone") else ""
 
     def _refuse(self, error: InstanceError) -> None:
-        """From now on whoever asks for anything is told ``error``, and whoever waits too."""
+        """From now on whoever asks for anything is told ``error``; the first one counts."""
         with self._lock:
             self._lost = self._lost or error
+
+    def _fail_replies(self) -> None:
+        """Tell whoever waits for an answer."""
+        with self._lock:
             replies, self._replies = self._replies, {}
         for future in replies.values():
-            future.set_exception(error)
+            future.set_exception(self._lost)
 
     def _heart(self) -> None:
         """Renew the lease and keep the connection warm."""

@@ -175,7 +175,7 @@ class Pool:
                 again.append(retry)
             else:
                 out.append((culprit, Outcome(FAILURE, error=error, where=slot.name)))
-        out += self._give_back(back)
+        out += self.give_back(back)
         return out, again
 
     def lost(self, slot: Slot, error: BaseException) -> list[tuple[Input, Outcome]]:
@@ -183,11 +183,13 @@ class Pool:
         self.slots.pop((id(slot.host), slot.stream), None)
         held = list(slot.inflight.values())
         slot.inflight.clear()
-        return self._give_back(held, error)
+        return self.give_back(held, error)
 
-    def _give_back(
+    def give_back(
         self, items: list[Input], error: BaseException | None = None
     ) -> list[tuple[Input, Outcome]]:
+        """Put inputs back at the front of the queue; those that were lost too often, or cannot be
+        begun again, come back with the reason."""
         out = []
         for item in reversed(items):
             item.losses += 1 if error is not None else 0

@@ -11,8 +11,7 @@ from ..errors import DeserializationError, ExecutionError, RemoteError, Serializ
 from ..runtime_agent import payload
 from .inputs import FAILURE, Buffer, Outcome
 
-_SYSTEM_EXITS = ("SystemExit", "KeyboardInterrupt", "GeneratorExit")
-"""Raised as they are, these would end the caller's program as if it had asked for it."""
+_UNPICKLABLE = (payload.Unpicklable.__module__, payload.Unpicklable.__qualname__)
 
 
 def value_of(outcome: Outcome, renames: Mapping[str, str] | None = None) -> Any:
@@ -43,11 +42,10 @@ def failure_of(
 def _rebuild(
     info: dict[str, Any], buffers: Sequence[Buffer], renames: Mapping[str, str] | None
 ) -> BaseException:
-    name = info["type"]
-    if name == "_Unpicklable":
+    if (info["module"], info["type"]) == _UNPICKLABLE:
         return SerializationError(info["message"], hints=_PICKLE_HINTS)
-    if name in _SYSTEM_EXITS and info["module"] == "builtins":
-        return ExecutionError(f"the function raised {name}({info['message']})")
+    if info["ending"]:
+        return ExecutionError(f"the function raised {info['type']}({info['message']})")
     if not buffers:
         return _substitute(info, info.get("unpicklable", "it cannot be pickled"))
     try:

@@ -236,6 +236,7 @@ class Session(Commands):
 
     def _bring_up(self, pool: Pool) -> None:
         """Have an instance that can run this pool, prepared; in a thread of its own."""
+        host: LiveInstance | None = None
         try:
             baggage = self._gather(pool.spec)  # what is wrong with it must cost nothing
             host = self._instance(self.merged(pool.spec.resources))
@@ -245,7 +246,7 @@ class Session(Commands):
                 self._bringing.discard(id(pool))
             if not isinstance(error, Error):
                 self._reporter.stage("image", "failed", str(error))
-            self._fail(pool, error)
+            self._fail(pool, error, again=host is not None and isinstance(error, InstanceError))
             return
         with self._lock:
             self._bringing.discard(id(pool))
@@ -266,13 +267,20 @@ class Session(Commands):
         self._stage("image", "done", "built" if env["built"] else "cached", begun)
         self._stage("run", "start")
 
-    def _fail(self, pool: Pool, error: BaseException) -> None:
-        """Nothing of this pool can run: everything that waits is told why."""
+    def _fail(self, pool: Pool, error: BaseException, again: bool) -> None:
+        """Nothing of this pool can run here: everything that waits is told why, or tried on
+        another instance, within reason, when ``again``."""
         with self._lock:
             items = list(pool.pending)
             pool.pending.clear()
-        for item in items:
-            item.finish(Outcome(FAILURE, error=error))
+            again = again and not self._closed
+            if again:
+                told = pool.give_back(items, error)
+            else:
+                told = [(item, Outcome(FAILURE, error=error)) for item in items]
+        self._settle(pool, told, [])
+        if again:
+            self._pump(pool)
 
     # --- what containers say --------------------------------------------------------------
 

@@ -30,8 +30,6 @@ HELLO_LIMIT = 65536
 DRAIN_LIMIT = 1024 * 1024
 """Bytes of output read from a container that has ended: the most that a pipe holds of what it had
 written; beyond that somebody else is writing there."""
-TICK = 1.0
-"""Longest sleep of the loop: bounds how late a deadline from a clock step is noticed."""
 
 
 class Connection:
@@ -136,13 +134,12 @@ class Agent:
         if any(self._room(stream) for stream in self._throttled):
             return 0.0
         now = time.monotonic()
-        times = [now + TICK]
+        times = [now + containers.LONGEST_LOOK]
         if self.host.deadline is not None:
             times.append(self.host.deadline)
         for container in self.containers.values():
             due = container.deadline()
-            if due is not None:
-                times.append(due)
+            times.append(now + container.precision() if due is None else due)
         return max(0.0, min(times) - now)
 
     def _deadlines(self) -> None:

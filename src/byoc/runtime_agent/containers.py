@@ -20,6 +20,9 @@ from typing import Any, Deque, Dict, Optional, Sequence, Tuple
 from .. import limits
 from . import worker, zygote
 
+LONGEST_LOOK, SHORTEST_LOOK = 1.0, 0.02
+"""Seconds between two looks at the containers' clocks: the longest bounds how late a long time
+limit is noticed, the shortest what a short one costs."""
 START_FAILED = 127
 """Exit code of what could not be started, as shells have it."""
 
@@ -70,6 +73,11 @@ class Container:
         if ident and limit and not self.killed_for:
             times.append(since + limit)
         return min(times) if times else None
+
+    def precision(self) -> float:
+        """Seconds that may pass between two looks at the board, which tells nobody of changes."""
+        limits_set = [limit for limit in (self.timeout, self.startup_timeout) if limit]
+        return max(min(limits_set) / 8, SHORTEST_LOOK) if limits_set else LONGEST_LOOK
 
     def kill(self, reason: str, number: int = signal.SIGKILL) -> None:
         """Signal the container's whole process group. One that has not begun has ended with this;
@@ -160,6 +168,7 @@ class Zygote:
                 pass_fds=[theirs.fileno()],
                 env=env,
                 cwd="/",
+                preexec_fn=zygote.die_with_parent,  # noqa: PLW1509 - see command()
             )
         except BaseException:
             ours.close()

@@ -54,6 +54,10 @@ def dumps(value: Any, by_value: bool = False) -> List[Buffer]:
     return [data, *[view.raw() for view in views]]
 
 
+class Unpicklable(Exception):
+    """A result that cannot be sent; ``byoc.errors.SerializationError`` at the caller."""
+
+
 class PickleFailure(Exception):
     """A value cannot be pickled or unpickled; the cause is what the user's code raised."""
 
@@ -107,14 +111,27 @@ def _writable(buffer: Buffer) -> Buffer:
 
 # --- exceptions -------------------------------------------------------------------------------
 
+_ENDINGS = frozenset(
+    {
+        ("builtins", "SystemExit"),
+        ("builtins", "KeyboardInterrupt"),
+        ("builtins", "GeneratorExit"),
+        ("builtins", "BaseExceptionGroup"),
+        ("asyncio.exceptions", "CancelledError"),
+    }
+)
+
 
 def describe(error: BaseException, skip: Tuple[str, ...]) -> Dict[str, Any]:
-    """An exception as data: type, text, frames.
+    """An exception as data: type, text, frames, and whether raising it again would end the
+    caller's program or task, as if that had asked for it.
 
     Frames of files whose names begin with one of ``skip`` are left out.
     """
     frames = _frames(error, skip)
+    names = {(kind.__module__, kind.__qualname__) for kind in type(error).__mro__}
     return {
+        "ending": not isinstance(error, Exception) and bool(names & _ENDINGS),
         "type": str(type(error).__qualname__),
         "module": str(type(error).__module__),
         "message": text_of(error),

@@ -35,8 +35,13 @@ STARTING = 2**64 - 1
 """On the board: the container is being set up."""
 LEAVING = 2**64 - 2
 """On the board: it takes no more inputs and runs its exit hooks."""
-_OURS = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "<byoc/")
-"""How the file names of our own frames begin, compiled here or in the bundle."""
+_OURS = (
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    "<byoc/",
+    importlib.__file__,
+)
+"""How the file names of frames begin that are not the user's: byoc's own, compiled here or in the
+bundle, and those between us and the user's module."""
 
 
 class _Leaving(BaseException):
@@ -280,7 +285,7 @@ class Container:
         try:
             return payload.dumps(value)
         except _PICKLE_ERRORS as reason:
-            raise _Unpicklable(
+            raise payload.Unpicklable(
                 "the result, a %s, cannot be pickled: %s"
                 % (type(value).__name__, payload.text_of(reason))
             ) from reason
@@ -294,10 +299,6 @@ class Container:
         except Exception:  # noqa: BLE001, S110 - the user closed or replaced stderr
             pass
         return payload.dump_failure(error, info)
-
-
-class _Unpicklable(Exception):
-    """Becomes ``byoc.errors.SerializationError`` at the caller."""
 
 
 _PICKLE_ERRORS = (

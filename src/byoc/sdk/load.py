@@ -175,25 +175,29 @@ def _decorates(tree: ast.AST) -> bool:
 
 
 def _binds_app(tree: ast.Module, folder: Path, depth: int, wanted: str = "") -> bool:
-    """Whether the module's top level makes an App, or takes one over from a file beside it."""
-    for node in tree.body:
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Call):
-            called = node.value.func
-            kind = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-            if kind in ("App", "Stub") and _binds(node, wanted):
-                return _imports_byoc(tree)
-        if isinstance(node, ast.ImportFrom) and node.module and depth > 0:
-            names = {alias.asname or alias.name: alias.name for alias in node.names}
-            beside = _parsed(folder.joinpath(*node.module.split(".")).with_suffix(".py"))
-            asked = [name for bound, name in names.items() if wanted in ("", bound)]
-            if beside and any(_binds_app(beside, folder, depth - 1, name) for name in asked):
-                return True
-    return False
+    """Whether the module's top level makes an App (called ``wanted``, if said), or takes one over
+    from a file beside it."""
+    if any(_makes_app(node, wanted) for node in tree.body):
+        return _imports_byoc(tree)
+    return depth > 0 and any(_takes_app(node, folder, depth, wanted) for node in tree.body)
 
 
-def _binds(node: ast.Assign | ast.AnnAssign, wanted: str) -> bool:
+def _makes_app(node: ast.stmt, wanted: str) -> bool:
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(node.value, ast.Call):
+        return False
+    called = node.value.func
+    kind = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    return not wanted or any(isinstance(one, ast.Name) and one.id == wanted for one in targets)
+    bound = [one.id for one in targets if isinstance(one, ast.Name)]
+    return kind in ("App", "Stub") and (not wanted or wanted in bound)
+
+
+def _takes_app(node: ast.stmt, folder: Path, depth: int, wanted: str) -> bool:
+    if not isinstance(node, ast.ImportFrom) or not node.module:
+        return False
+    asked = [one.name for one in node.names if wanted in ("", one.asname or one.name)]
+    beside = _parsed(folder.joinpath(*node.module.split(".")).with_suffix(".py")) if asked else None
+    return beside is not None and any(_binds_app(beside, folder, depth - 1, name) for name in asked)
 
 
 def _parsed(path: Path) -> ast.Module | None:

@@ -52,7 +52,7 @@ class ChannelStream:
         at, size = 0, len(view)
         while at < size:
             try:
-                sent = self._channel.send(bytes(view[at : at + SLICE]))
+                sent = self._channel.send_some(bytes(view[at : at + SLICE]))
             except (OSError, EOFError) as error:
                 raise self._broken() from error
             if not sent or not self._channel.transport.active:
@@ -62,7 +62,7 @@ class ChannelStream:
     def write_eof(self) -> None:
         """Tell the remote that no more comes; reading goes on."""
         try:
-            self._channel.shutdown_write()
+            self._channel.send_eof()
         except (OSError, EOFError) as error:
             raise self._broken() from error
 

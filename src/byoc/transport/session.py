@@ -229,7 +229,12 @@ class AuthMixin(_Late):  # type: ignore[misc]
 
 
 class ChannelMixin(_Late):  # type: ignore[misc]
-    """Over :class:`paramiko.Channel`: an :class:`Inbox`, and the ways in which it can end."""
+    """Over :class:`paramiko.Channel`: an :class:`Inbox`, and the ways in which it can end.
+
+    paramiko decides under the channel's lock what to send and sends it afterwards, so that another
+    thread's CLOSE can overtake, and sshd ends the whole connection for a message to a closed
+    channel. Here CLOSE waits for what is being sent: the last sender sends it.
+    """
 
     message: type[Any]
 
@@ -241,29 +246,89 @@ class ChannelMixin(_Late):  # type: ignore[misc]
         self.refused = ""
         self.request_refused = False
         self.remote_closed = False
+        self._sending = 0  # messages that were decided on and have not been sent yet
+        self._last_words: list[Any] = []
 
     def __del__(self) -> None:
         """Nothing: paramiko would send from here, in whatever thread, under whatever lock."""
+
+    def send_some(self, data: bytes) -> int:
+        """Send the beginning of ``data`` when the window has room: how much, 0 if it is closed."""
+        message = self._message(b"\x5e")  # SSH_MSG_CHANNEL_DATA
+        with self.lock:
+            size: int = self._wait_for_send_window(len(data))
+            if not size:
+                return 0
+            self._sending += 1
+        message.add_string(data[:size])
+        self._deliver(message)
+        return size
+
+    def send_eof(self) -> None:
+        """Tell the server that no more data comes; once."""
+        with self.lock:
+            message = None if self.closed else self._send_eof()
+            if message is None:
+                return
+            self._sending += 1
+        self._deliver(message)
 
     def acknowledge(self, n: int) -> None:
         """Tell the server that ``n`` bytes were taken. Any thread."""
         more = self._check_add_window(n)
         if more:
-            message = self.message()
-            message.add_byte(b"\x5d")  # SSH_MSG_CHANNEL_WINDOW_ADJUST
-            message.add_int(self.remote_chanid)
+            message = self._message(b"\x5d")  # SSH_MSG_CHANNEL_WINDOW_ADJUST
             message.add_int(more)
-            self.transport._send_user_message(message)
+            self._tell(message)
 
     def request_exec(self, command: str) -> None:
         """Ask for ``command`` without waiting for the answer. Any thread."""
-        message = self.message()
-        message.add_byte(b"\x62")  # SSH_MSG_CHANNEL_REQUEST
-        message.add_int(self.remote_chanid)
+        message = self._message(b"\x62")  # SSH_MSG_CHANNEL_REQUEST
         message.add_string("exec")
         message.add_boolean(True)
         message.add_string(command)
-        self.transport._send_user_message(message)
+        self._tell(message)
+
+    def close(self) -> None:
+        """Close, and wait until nothing of this channel is being sent any more."""
+        super().close()
+        with self.lock:
+            while self._sending:
+                self.out_buffer_cv.wait()
+
+    def _message(self, kind: bytes) -> Any:
+        message = self.message()
+        message.add_byte(kind)
+        message.add_int(self.remote_chanid)
+        return message
+
+    def _tell(self, message: Any) -> None:
+        with self.lock:
+            if self.closed:
+                return
+            self._sending += 1
+        self._deliver(message)
+
+    def _deliver(self, message: Any) -> None:
+        """Send what was counted in ``_sending``, and the last words if they waited for it."""
+        try:
+            self.transport._send_user_message(message)
+        finally:
+            with self.lock:
+                self._sending -= 1
+                words: list[Any] = []
+                if self.closed and not self._sending:
+                    words, self._last_words = self._last_words, []
+                    self.out_buffer_cv.notify_all()
+        for word in words:
+            self.transport._send_user_message(word)
+
+    def _close_internal(self) -> Any:
+        words = super()._close_internal()
+        if self._sending:
+            self._last_words += [word for word in words if word is not None]
+            return ()
+        return words
 
     def _feed_extended(self, message: Any) -> None:
         message.get_int()  # the kind; only 1, stderr, exists

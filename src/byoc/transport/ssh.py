@@ -67,10 +67,11 @@ class Connection:
     def exec(self, command: str, stdin_first: Buffer = b"") -> ChannelStream:
         """Run ``command`` by the user's shell; its stdin begins with ``stdin_first``.
 
-        One round trip for the first one of a connection, two for others: sshd opens the window for
-        stdin when it has started the command. Does not wait for ``stdin_first`` to be read, beyond
-        that window (2 MiB). A refusal shows in the stream. Raises as ``ByteStream.write``, and
-        InstanceError when the instance opens no more sessions.
+        Output takes one round trip, an answer to stdin two, since sshd gives no window before it
+        has started the command; and one more for all but the first command of a connection. Waits
+        for no more of ``stdin_first`` to be read than what exceeds the window (2 MiB). A refusal
+        shows in the stream. Raises as ``ByteStream.write``, and InstanceError when the instance
+        opens no more sessions.
         """
         channel = self._session()
         stream = ChannelStream(channel, self.close)

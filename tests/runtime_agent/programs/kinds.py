@@ -17,8 +17,7 @@ async def add_later(a, b):
 
 
 def count(n):
-    for i in range(n):
-        yield i
+    yield from range(n)
 
 
 async def count_later(n):
