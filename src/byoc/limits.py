@@ -63,6 +63,9 @@ MAP_WINDOW = 1000
 FLUSH_AFTER = 0.002
 """A finished result waits at most this long for others to share its message."""
 
+FUNCTION_TIMEOUT = 300.0
+"""Seconds an attempt may take where nothing else is said, Modal's default."""
+
 # --- state ----------------------------------------------------------------------------------
 BUSY_TIMEOUT = 10.0
 """How long one client waits for another's journal transaction."""

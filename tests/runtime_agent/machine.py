@@ -38,6 +38,8 @@ class Machine:
         self.home = home
         self.bundle = bundle
         self.python = python
+        self.shell = ""
+        """What the shell does before it becomes the agent's command."""
         self.clients: list[Client] = []
 
     def channel(self, bundle: Bundle | None = None) -> subprocess.Popen[bytes]:
@@ -52,7 +54,7 @@ class Machine:
         pipe = subprocess.PIPE
         with (self.home / "boot.err").open("ab") as errors:
             return subprocess.Popen(
-                ["sh", "-c", command],
+                ["sh", "-c", self.shell + command],
                 stdin=pipe,
                 stdout=pipe,
                 stderr=errors,

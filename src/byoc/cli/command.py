@@ -17,14 +17,14 @@ OUTPUT = "Output"
 
 
 def flag(text: str, help: str, panel: str, default: bool | None = None) -> tuple[Any, Any]:
-    """A yes/no option as data: its type and what typer is told."""
+    """A yes/no option as data: its type and what typer is told. ``text``: its names."""
     return bool | None, typer.Option(
-        default, text, help=help, rich_help_panel=panel, show_default=False
+        default, *text.split(), help=help, rich_help_panel=panel, show_default=False
     )
 
 
 _OUTPUT = {
-    "quiet": flag("--quiet", "Only results, the program's output, and errors.", OUTPUT, False),
+    "quiet": flag("--quiet -q", "Only results, the program's output, and errors.", OUTPUT, False),
     "as_json": flag("--json", "Print one JSON object on stdout.", OUTPUT, False),
 }
 

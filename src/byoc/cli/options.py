@@ -117,7 +117,7 @@ _COMMON: dict[str, tuple[Any, Any]] = {
     "timeout": _text("--timeout", "TIME", "Stop each call after: 90, 5m, 2h.", _LIFE),
     "idle": _text("--idle", "TIME", "Keep the instance warm this long afterwards.", _LIFE),
     "keep": flag("--keep/--no-keep", "Keep it warm, or end it at once.", _LIFE),
-    "detach": flag("--detach", "Go on in the background; print the run's id.", _LIFE, False),
+    "detach": flag("--detach -d", "Go on in the background; print the run's id.", _LIFE, False),
     "dry_run": flag("--dry-run", "Show where it would run; launch nothing.", _WHERE, False),
 }
 _PARSERS: dict[str, Callable[[Any], Any]] = {

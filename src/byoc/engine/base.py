@@ -229,8 +229,18 @@ class Base:
     # --- instances ------------------------------------------------------------------------
 
     def merged(self, asked: Resources) -> Resources:
-        """What a function asks for, with the run's options on top."""
-        options = self.options
+        """What a function asks for: the run's options on top, the settings where it is silent."""
+        options, settings = self.options, self.settings
+        silent = Resources()
+        fallback: dict[str, Any] = {
+            "gpus": settings.gpu,
+            "cpu": settings.cpu,
+            "memory": settings.memory,
+            "disk": settings.disk,
+        }
+        for name, value in fallback.items():
+            if value and getattr(asked, name) == getattr(silent, name):
+                asked = replace(asked, **{name: value})
         given: dict[str, Any] = {
             "gpus": options.gpu,
             "cpu": options.cpu,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import limits
-from ..errors import ContainerError, Error, FunctionTimeoutError, InstanceError, RemoteError
+from ..errors import ContainerError, FunctionTimeoutError, InstanceError, RemoteError
 from ..images import mounts, native
 from ..images.recipe import Image
 from ..resources import Resources
@@ -259,4 +259,4 @@ def _exit_code(word: Mapping[str, Any], program: str, timeout: float) -> int:
         return 128 + int(word.get("signal") or 0)
     if reason == "exit":
         return int(word.get("code") or 0)
-    raise Error(f"{program} was ended: {reason}")
+    raise ContainerError(f"{program} was ended: {reason}", reason=str(reason))

@@ -23,6 +23,8 @@ SLOW = 0.05
 """Seconds per input beyond which more containers than cores may help (they wait, not compute)."""
 OVERSUBSCRIBE = 4
 """Containers per core at most, for functions that ask for less than a core."""
+ON_PURPOSE = frozenset({"stopped", "ended", "cancelled"})
+"""Reasons for which byoc itself ended a container: nobody's fault."""
 STARTING, READY, STOPPING = "starting", "ready", "stopping"
 _SIGNALS = {6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM", 7: "SIGBUS", 4: "SIGILL"}
 
@@ -59,6 +61,7 @@ class Pool:
         self.slots: dict[tuple[int, int], Slot] = {}
         self.took: float | None = None  # moving average of seconds per input
         self.waiting_retry = 0
+        self.lost_starts = 0
 
     # --- scaling --------------------------------------------------------------------------
 
@@ -69,8 +72,7 @@ class Pool:
         if need:
             need += self.spec.buffer_containers
         most = self.most(cores)
-        quick = self.took < SLOW if self.took is not None else not self.slots
-        if quick:
+        if self.took is None or self.took < SLOW:
             most = min(most, max(1, int(cores)))
         return max(min(need, most), min(self.spec.min_containers, most))
 
@@ -125,7 +127,7 @@ class Pool:
             slot.served += 1
             self._learn(micros / 1e6)
             outcome = Outcome(kind, parts, where=slot.name)
-            retry = self._retry(item) if kind == FAILURE else None
+            retry = self._retry(item) if kind == FAILURE and not item.done else None
             if retry is not None:
                 again.append(retry)
             else:
@@ -164,18 +166,22 @@ class Pool:
         again: list[Retry] = []
         held = list(slot.inflight.values())
         slot.inflight.clear()
-        culprit = next((item for item in held if item.id == word.get("input")), None)
-        if slot.state == STARTING and word.get("reason") not in ("stopped", "ended", "cancelled"):
+        reason = word.get("reason")
+        if slot.state == STARTING and reason not in ON_PURPOSE:
             return self._failed_to_start(slot, word, held), []
-        back = [item for item in held if item is not culprit]
-        if culprit is not None:
-            error = self._why(slot, word)
-            retry = None if word.get("reason") == "cancelled" else self._retry(culprit)
-            if retry is not None:
-                again.append(retry)
-            else:
-                out.append((culprit, Outcome(FAILURE, error=error, where=slot.name)))
-        out += self.give_back(back)
+        culprit = next((item for item in held if item.id == word.get("input")), None)
+        if reason == "lost" or (reason == "cancelled" and culprit and not culprit.done):
+            culprit = None  # it only happened to be there
+        error = self._why(slot, word)
+        if culprit is None:
+            # Not for nothing: a container that dies between inputs, again and again, is a failure.
+            return self.give_back(held, None if reason in ON_PURPOSE else error), []
+        retry = self._retry(culprit) if reason not in ON_PURPOSE else None
+        if retry is not None:
+            again.append(retry)
+        else:
+            out.append((culprit, Outcome(FAILURE, error=error, where=slot.name)))
+        out += self.give_back([item for item in held if item is not culprit])
         return out, again
 
     def lost(self, slot: Slot, error: BaseException) -> list[tuple[Input, Outcome]]:
@@ -203,7 +209,11 @@ class Pool:
     def _failed_to_start(
         self, slot: Slot, word: Mapping[str, Any], held: list[Input]
     ) -> list[tuple[Input, Outcome]]:
-        """Starting it again would fail again: everything that waits fails with the reason."""
+        """Starting it again would fail again: everything that waits fails with the reason. Unless
+        it was lost with others, which may happen a few times."""
+        self.lost_starts = self.lost_starts + 1 if word.get("reason") == "lost" else 0
+        if 0 < self.lost_starts < MAX_LOSSES:
+            return self.give_back(held)
         outcome = slot.failure or Outcome(FAILURE, error=self._why(slot, word, starting=True))
         out = [(item, outcome) for item in [*held, *self.pending]]
         self.pending.clear()
@@ -234,6 +244,13 @@ class Pool:
             code = word.get("code")
             return ContainerError(
                 f"the container exited with code {code} {doing}", reason="exit", exit_code=code
+            )
+        if reason == "start":
+            detail = word.get("detail") or "no reason given"
+            return ContainerError(
+                f"the container could not be started: {detail}",
+                reason="start",
+                exit_code=word.get("code"),
             )
         if reason == "cancelled":
             return ExecutionError(f"{name} was cancelled")

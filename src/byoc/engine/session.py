@@ -133,12 +133,18 @@ class Session(Commands):
         if pool is None:
             sources.check_travel(spec)
             variables = spec.environ()  # here, so that a secret that is missing costs nothing
-            limit = self.options.timeout
-            timeout = spec.timeout if limit is None else limit
-            pool = Pool(replace(spec, environ=lambda: variables, timeout=timeout))
+            own = replace(spec, environ=lambda: variables, timeout=self._timeout(spec))
+            pool = Pool(own)
             self._pools[id(spec)] = pool
             self._specs.append(spec)  # so that its id stays its own
         return pool
+
+    def _timeout(self, spec: FunctionSpec) -> float:
+        """The run's option, else the function's own, else the setting."""
+        if self.options.timeout is not None:
+            return self.options.timeout
+        silent = spec.timeout == limits.FUNCTION_TIMEOUT
+        return self.settings.timeout or spec.timeout if silent else spec.timeout
 
     # --- doing what the pools decide ------------------------------------------------------
 

@@ -147,6 +147,8 @@ class Agent:
         for container in self.containers.values():
             due = container.deadline()
             if due is not None and due <= now:
+                if container.kill_at is None or container.kill_at > now:
+                    container.blamed = container.running()[0]
                 container.kill_at = None
                 container.kill("timeout")
         if self.host.expired(now) and not self.host.ending:
@@ -466,6 +468,7 @@ class Agent:
         """The process is gone: pass on all that it left, then its last word."""
         if not container.swept:
             container.sweep()
+            self._unwatch(container)  # from here on it is read here only, as there is room
         for fd in list(container.logs):
             while fd in container.logs and container.drained < DRAIN_LIMIT:
                 if not self._room(LOGS):
@@ -484,10 +487,13 @@ class Agent:
         self.link.end(container.stream, json.dumps(container.last_word()).encode())
         self._forget(container)
 
-    def _forget(self, container: containers.Container) -> None:
+    def _unwatch(self, container: containers.Container) -> None:
         for fd in {container.input, container.output, *container.logs}:
             if fd is not None:
                 self.watch(fd, self._accept, 0)
+
+    def _forget(self, container: containers.Container) -> None:
+        self._unwatch(container)
         container.close()
         self.containers.pop(container.stream, None)
 

@@ -22,17 +22,19 @@ def find(root: str, patterns: List[str]) -> List[str]:
     found: Dict[str, None] = {}
     for pattern in patterns:
         for path in sorted(glob.glob(os.path.join(glob.escape(base), pattern), recursive=True)):
-            for name in _files(path):
+            for name in _files(path, base):
                 real = os.path.realpath(name)
                 if real.startswith(base + os.sep) and os.path.isfile(real):
                     found[os.path.relpath(name, base)] = None
     return list(found)
 
 
-def _files(path: str) -> Iterator[str]:
+def _files(path: str, base: str) -> Iterator[str]:
     if not os.path.isdir(path):
         yield path
         return
+    if not (os.path.realpath(path) + os.sep).startswith(base + os.sep):
+        return  # a link to a folder elsewhere, which may well hold the root again
     for folder, _, names in os.walk(path):
         for name in sorted(names):
             yield os.path.join(folder, name)
@@ -54,8 +56,8 @@ class Source:
     def _all(self, patterns: List[str]) -> Iterator[Tuple[Dict[str, Any], bytes]]:
         try:
             names = find(self._root, patterns)
-        except ValueError as error:  # a pattern that no path can have
-            yield {"path": ", ".join(map(str, patterns)), "error": str(error)}, b""
+        except (OSError, ValueError, RecursionError) as error:  # no path can be like that
+            yield {"path": ", ".join(patterns), "error": str(error)}, b""
             return
         for name in names:
             try:

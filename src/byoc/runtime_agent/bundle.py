@@ -80,11 +80,12 @@ def _pyc(name: str, source: bytes) -> bytes:
 
 def _zip(sources: list[tuple[str, Path]]) -> bytes:
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(out, "w") as archive:
         for name, path in sources:
             data = path.read_bytes()
             for member, content in ((name, data), (name + "c", _pyc(name, data))):
-                archive.writestr(zipfile.ZipInfo(member, _FIXED_DATE), content)
+                info = zipfile.ZipInfo(member, _FIXED_DATE)
+                archive.writestr(info, content, zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 

@@ -18,7 +18,8 @@ from collections import deque
 from typing import Any, Deque, Dict, Optional, Sequence, Tuple
 
 from .. import limits
-from . import worker, zygote
+from . import handoff
+from .board import BOARD, LEAVING, STARTING
 
 LONGEST_LOOK, SHORTEST_LOOK = 1.0, 0.02
 """Seconds between two looks at the containers' clocks: the longest bounds how late a long time
@@ -45,6 +46,8 @@ class Container:
         self.startup_timeout = 0.0
         self.status: Optional[int] = None  # wait status once it is gone
         self.killed_for = ""
+        self.blamed = 0
+        """The input whose time ran out."""
         self.detail = ""
         """Why it never began, in words."""
         self.swept = False
@@ -57,7 +60,7 @@ class Container:
         """(input, since) from the board; input 0 when idle."""
         if self.board is None:
             return 0, 0.0
-        ident, since = worker.BOARD.unpack_from(self.board, 0)
+        ident, since = BOARD.unpack_from(self.board, 0)
         return (ident, since) if since else (0, 0.0)
 
     def deadline(self) -> Optional[float]:
@@ -67,8 +70,8 @@ class Container:
         times = [self.kill_at] if self.kill_at is not None else []
         ident, since = self.running()
         limit = {
-            worker.STARTING: self.startup_timeout,
-            worker.LEAVING: limits.EXIT_GRACE,
+            STARTING: self.startup_timeout,
+            LEAVING: limits.EXIT_GRACE,
         }.get(ident, self.timeout)
         if ident and limit and not self.killed_for:
             times.append(since + limit)
@@ -119,8 +122,8 @@ class Container:
             word["reason"] = self.killed_for
         if self.detail:
             word["detail"] = self.detail
-        ident = self.running()[0]
-        word["input"] = 0 if ident in (worker.STARTING, worker.LEAVING) else ident
+        ident = self.blamed or self.running()[0]
+        word["input"] = 0 if ident in (STARTING, LEAVING) else ident
         return word
 
     def close(self) -> None:
@@ -168,7 +171,7 @@ class Zygote:
                 pass_fds=[theirs.fileno()],
                 env=env,
                 cwd="/",
-                preexec_fn=zygote.die_with_parent,  # noqa: PLW1509 - see command()
+                preexec_fn=handoff.die_with_parent,  # noqa: PLW1509 - see command()
             )
         except BaseException:
             ours.close()
@@ -196,11 +199,11 @@ class Zygote:
             board = _new_board()
             fds.append(board)
             handed.callback(os.close, board)
-            container.board = mmap.mmap(board, worker.BOARD.size)
-            worker.BOARD.pack_into(container.board, 0, worker.STARTING, time.monotonic())
+            container.board = mmap.mmap(board, BOARD.size)
+            BOARD.pack_into(container.board, 0, STARTING, time.monotonic())
             for handle in (container.input, *container.logs):
                 os.set_blocking(handle, False)
-            zygote.request(self.control, {"n": self._next}, fds)
+            handoff.request(self.control, {"n": self._next}, fds)
             failed.pop_all()
         self._unborn[self._next] = container
         self._next += 1
@@ -254,7 +257,7 @@ def _new_board() -> int:
             fd = _board_file()
     else:
         fd = _board_file()
-    os.write(fd, bytes(worker.BOARD.size))
+    os.write(fd, bytes(BOARD.size))
     return fd
 
 
@@ -278,7 +281,7 @@ def command(
         env=env,
         start_new_session=True,
         # One system call, for which it needs no lock that another thread could hold.
-        preexec_fn=zygote.die_with_parent,  # noqa: PLW1509
+        preexec_fn=handoff.die_with_parent,  # noqa: PLW1509
         bufsize=0,
     )
     assert process.stdin and process.stdout and process.stderr

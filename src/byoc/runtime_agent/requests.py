@@ -234,4 +234,5 @@ class Requests:
     def fetch(self, message: Message) -> None:
         """Send the files that ``patterns`` match under ``root`` on stream ``c``."""
         head = message.head
-        self.agent.feed(head["c"], artifacts.Source(head["root"], head["patterns"]))
+        source = artifacts.Source(str(head["root"]), [str(p) for p in head["patterns"]])
+        self.agent.feed(head["c"], source)

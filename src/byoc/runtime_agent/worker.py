@@ -7,7 +7,6 @@ would at home). Talks on one socket: messages of :mod:`byoc.wire.messages`, firs
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import importlib
 import inspect
@@ -17,7 +16,6 @@ import os
 import pickle
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -27,14 +25,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from .. import limits
 from ..wire import messages
 from . import payload
+from .board import BOARD, LEAVING, STARTING
 
-BOARD = struct.Struct("<Qd")
-"""The page shared with the agent: the input that runs now (0: none) and when it began, so that the
-agent can enforce a timeout without a message per input."""
-STARTING = 2**64 - 1
-"""On the board: the container is being set up."""
-LEAVING = 2**64 - 2
-"""On the board: it takes no more inputs and runs its exit hooks."""
 _OURS = (
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
     "<byoc/",
@@ -144,7 +136,7 @@ class Function:
     def __init__(self, raw: Callable[..., Any], generator: bool) -> None:
         self.raw = raw
         self.generator = generator
-        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._loop: Any = None
 
     def run(self, args: Sequence[Any], kwargs: Dict[str, Any], item: Callable[[Any], None]) -> Any:
         """The return value; yields of a generator go to ``item`` one by one.
@@ -168,6 +160,8 @@ class Function:
 
     def _run_async(self, coroutine: Any) -> Any:
         if self._loop is None or self._loop.is_closed():
+            import asyncio  # 20 ms: a zygote that has been idle has it, others pay here
+
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
         return self._loop.run_until_complete(coroutine)

@@ -7,63 +7,21 @@ GPU context would be broken.
 
 from __future__ import annotations
 
-import array
-import ctypes
+import importlib
 import json
 import os
 import select
 import signal
 import socket
-import struct
 import sys
 import traceback
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 from . import worker
+from .handoff import DESCRIPTORS, die_with_parent, receive
 
-_SIZE = struct.Struct("<I")
-_PR_SET_PDEATHSIG = 1
-DESCRIPTORS = 4
-"""What a request brings: the container's socket, its stdout and stderr, its board."""
-
-
-def die_with_parent() -> None:
-    """Ask the kernel (Linux) to kill this process when its parent dies, however it dies."""
-    if sys.platform == "linux":
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def receive(control: socket.socket) -> Optional[Tuple[Dict[str, Any], List[int]]]:
-    """One request and its file descriptors, or None when the agent is gone."""
-    fds = array.array("i")
-    room = socket.CMSG_SPACE(DESCRIPTORS * fds.itemsize)
-    data, ancillary, _, _ = control.recvmsg(_SIZE.size, room)
-    for level, kind, payload in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-    for fd in fds:
-        os.set_inheritable(fd, False)  # else programs that user code starts would hold them open
-    if len(data) < _SIZE.size:
-        return None
-    size = _SIZE.unpack(data)[0]
-    body = b""
-    while len(body) < size:
-        part = control.recv(size - len(body))
-        if not part:
-            return None
-        body += part
-    return json.loads(body.decode()), list(fds)
-
-
-def request(control: socket.socket, head: Dict[str, Any], fds: List[int]) -> None:
-    """The agent's side of :func:`receive`."""
-    body = json.dumps(head).encode()
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())]
-    control.sendmsg([_SIZE.pack(len(body))], rights)
-    control.sendall(body)
+IDLE = 0.3
+"""Seconds without a request after which the zygote loads what only some containers need."""
 
 
 def _fork(control: socket.socket, wake: Tuple[int, int], fds: List[int]) -> int:
@@ -131,8 +89,13 @@ def main(fd: int) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake[1], warn_on_full_buffer=False)
     control.sendall(json.dumps({"ready": os.getpid(), "python": sys.version}).encode() + b"\n")
+    idle = False
     while True:
-        ready, _, _ = select.select([control.fileno(), wake[0]], [], [])
+        ready, _, _ = select.select([control.fileno(), wake[0]], [], [], None if idle else IDLE)
+        if not ready:
+            idle = True
+            importlib.import_module("asyncio")  # nothing better to do: later containers save it
+            continue
         if wake[0] in ready:
             try:
                 os.read(wake[0], 4096)

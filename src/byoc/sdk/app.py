@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .. import limits
 from ..engine.spec import FunctionSpec
 from ..errors import InvalidError, NotYetError
 from ..images.recipe import Image, in_container
@@ -84,7 +85,7 @@ class App:
         scaledown_window: int | None = None,
         proxy: Any = None,
         retries: Any = None,
-        timeout: float = params.DEFAULT_TIMEOUT,
+        timeout: float = limits.FUNCTION_TIMEOUT,
         startup_timeout: float | None = None,
         name: str | None = None,
         is_generator: bool | None = None,

@@ -13,8 +13,6 @@ from ..images.recipe import Image
 from ..resources import Resources, parse_gpus
 from .secret import Secret
 
-DEFAULT_TIMEOUT = 300.0
-"""Seconds an attempt may take, Modal's default."""
 MAX_TIMEOUT = 86400.0
 """Modal's limit: a day."""
 LATER = {

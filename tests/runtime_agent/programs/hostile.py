@@ -120,10 +120,10 @@ def fork_items(n):
     yield from range(n)
 
 
-def bomb():
-    """Forks until it is not allowed any more, and leaves the children running."""
-    count = 0
-    while count < 2000:
+def bomb(most):
+    """Forks as often as it may, up to a limit, and leaves the children running."""
+    pids = []
+    while len(pids) < most:
         try:
             pid = os.fork()
         except OSError:
@@ -131,8 +131,8 @@ def bomb():
         if pid == 0:
             signal.pause()
             os._exit(0)
-        count += 1
-    return count
+        pids.append(pid)
+    return pids
 
 
 def children(own_session):
@@ -163,8 +163,8 @@ def deaf():
 
 def swallow():
     """Catches whatever reaches it, once, and returns."""
-    print("waiting", flush=True)
     try:
+        print("waiting", flush=True)
         time.sleep(1000)
     except BaseException as error:  # noqa: BLE001 - it is what this is for
         return type(error).__name__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -34,8 +33,8 @@ def ssh(
 ) -> int:
     """Open a shell, or run a command, on a live instance.
 
-    byoc ssh ID -- CMD. Without ID, the only running instance. Its host key is the one that byoc
-    made for it; another machine is refused.
+    byoc ssh ID -- CMD. Without ID, the only running instance. The instance's shell reads CMD, as
+    with ssh. Its host key is the one that byoc made for it; another machine is refused.
     """
     settings = context.merged()
     wanted, remote = _split(ctx.find_root().obj, list(words or ()))
@@ -88,7 +87,7 @@ def _line(program: str, row: Row, known: Path, key: Path, remote: list[str]) -> 
     for name, value in options.items():
         line += ["-o", f"{name}={value}"]
     line += [f"{row.user}@{row.address}"]
-    return [*line, shlex.join(remote)] if remote else line
+    return [*line, " ".join(remote)] if remote else line
 
 
 def _hold(line: list[str]) -> int:
