@@ -127,9 +127,8 @@ def test_wrong_wishes(
 def test_pickled_function_foranother_python(byoc_home: Path) -> None:
     """A pickled function that its image's Python could not load is refused at once."""
     app = byoc.App("other", image=byoc.Image.debian_slim(another_python()))
-    f = app.function(serialized=True)(plain)
-    with app.run(), pytest.raises(exception.ExecutionError, match="same Python"):
-        f.remote()
+    with pytest.raises(exception.ExecutionError, match="same Python"):
+        app.function(serialized=True)(plain)
     assert nothing_launched(byoc_home)
 
 

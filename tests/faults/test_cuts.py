@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
 
 import f_work
 import pytest
 
+import byoc
+from byoc.clock import SYSTEM
 from byoc.errors import CancelledError, ConnectionLostError
 from byoc.limits import LEASE as FULL_LEASE
+from tests.conftest import end_instances, new_home
 from tests.faults.world import LEASE, Puller, World, passed
 from tests.gate import Gate
-from tests.helpers import until
+from tests.helpers import gone, until
 from tests.relay import Relay
 
 MIB = 1024 * 1024
@@ -146,28 +153,12 @@ def test_silence_is_noticed(world: World, gate: Gate) -> None:
     assert (gate.begun, world.reporter.losses) == (["a"], 0)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_half_a_minute_without_a_line(world: World, gate: Gate) -> None:
-    """With the lease that users have, 30 s without any line cost nothing but those 30 s."""
-    with world.run(f_work.app, FULL_LEASE):
-        call = f_work.at_gate.spawn(gate.port, "call")
-        squares = Puller(f_work.numbered.map([gate.port] * 20, range(20)))
-        gate.wait_for(3)
-        cut(world.relay, "end", 30)
-        gate.open()
-        assert call.get(timeout=60) == "call done"
-        assert squares.all() == [n * n for n in range(20)]
-    assert sorted(gate.begun) == sorted(["call", *(f"n{n}" for n in range(20))])
-    assert world.reporter.losses == 0
-
-
 def test_lease_is_renewed(world: World, gate: Gate) -> None:
     """A call that takes many leases keeps its instance while the line is well."""
-    with world.run(f_work.app, lease=1):
+    with world.run(f_work.app, lease=2):
         call = f_work.at_gate.spawn(gate.port, "a")
         gate.wait_for(1)
-        passed(4)
+        passed(5)
         gate.open()
         assert call.get(timeout=60) == "a done"
     assert (gate.begun, world.reporter.losses) == (["a"], 0)
@@ -232,3 +223,53 @@ def test_end_of_a_run_without_a_line(world: World, gate: Gate) -> None:
     assert world.ids() == []
     with pytest.raises((CancelledError, ConnectionLostError)):
         call.get(timeout=0)
+
+
+# --- half a minute --------------------------------------------------------------------------
+
+
+@dataclass
+class LongCut:
+    """A run whose line broke at ``begun``, with a call and a map under way."""
+
+    world: World
+    gate: Gate
+    call: Any
+    squares: Puller
+    begun: float
+
+
+@pytest.fixture(scope="module", autouse=True)
+def long_cut() -> Iterator[LongCut]:
+    """A long cut that begins before the module's first test, so that they all share the wait."""
+    world, gate = World(new_home()), Gate()
+    app = byoc.App("long")
+    at_gate = app.function()(f_work.at_gate.raw_f)
+    numbered = app.function(max_containers=2)(f_work.numbered.raw_f)
+    with world.run(app, FULL_LEASE):
+        call = at_gate.spawn(gate.port, "call")
+        squares = Puller(numbered.map([gate.port] * 20, range(20)))
+        gate.wait_for(3)
+        world.relay.freeze()
+        world.relay.cut()
+        yield LongCut(world, gate, call, squares, SYSTEM.mono())
+        world.relay.heal()
+        gate.open()
+    world.detour.close()
+    gate.close()
+    end_instances(world.home)
+    gone(str(world.home))
+    shutil.rmtree(world.home)
+
+
+@pytest.mark.slow
+def test_half_a_minute_without_a_line(long_cut: LongCut) -> None:
+    """With the lease that users have, 30 s without any line cost nothing but those 30 s."""
+    world, gate = long_cut.world, long_cut.gate
+    passed(long_cut.begun + 30 - SYSTEM.mono())
+    world.relay.heal()
+    gate.open()
+    assert long_cut.call.get(timeout=60) == "call done"
+    assert long_cut.squares.all() == [n * n for n in range(20)]
+    assert sorted(gate.begun) == sorted(["call", *(f"n{n}" for n in range(20))])
+    assert world.reporter.losses == 0

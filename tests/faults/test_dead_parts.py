@@ -124,6 +124,8 @@ def test_connection_killed_in_a_map(world: World, gate: Gate) -> None:
         under_way = MapUnderWay(gate)
         machine = world.ids()[0]
         servers = [p.pid for p in processes_with(machine) if "sshd" in p.command.split(":")[0]]
+        if not servers:
+            pytest.skip("one server process serves all connections of this host's machines")
         for pid in servers:
             os.kill(pid, signal.SIGKILL)
         assert under_way.finish() == [n * n for n in range(INPUTS)]

@@ -131,7 +131,8 @@ class World:
     @contextmanager
     def run(self, app: Any, lease: float = LEASE, keep: bool = False) -> Iterator[Session]:
         """A run of the app, its machines reached by :attr:`detour`, told to :attr:`reporter`."""
-        settings = load(Path.cwd(), os.environ, {"lease": lease, "idle": 30})
+        environ = {**os.environ, "BYOC_HOME": str(self.home)}
+        settings = load(Path.cwd(), environ, {"lease": lease, "idle": 30})
         session = Session(settings, RunOptions(keep=keep), self.reporter, dialer=self.detour)
         with session, app.bound(session):
             yield session

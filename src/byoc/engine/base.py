@@ -252,14 +252,6 @@ class Base:
         }
         return replace(asked, **{key: value for key, value in given.items() if value is not None})
 
-    def plan_of(self, resources: Resources) -> list[dict[str, Any]]:
-        """The ladder for a request, for ``--dry-run``: offer, price and reason of each rung."""
-        ladder = self.fleet.plan(self.merged(resources))
-        return [
-            {"offer": r.offer.key(), "price": r.offer.price, "reason": r.reason}
-            for r in ladder.rungs
-        ]
-
     def _instance(self, resources: Resources) -> LiveInstance:
         """A running instance of this run that can hold the request; acquired when there is none."""
         with self._acquiring:

@@ -23,8 +23,10 @@ SLOW = 0.05
 """Seconds per input beyond which more containers than cores may help (they wait, not compute)."""
 OVERSUBSCRIBE = 4
 """Containers per core at most, for functions that ask for less than a core."""
-ON_PURPOSE = frozenset({"stopped", "ended", "cancelled"})
-"""Reasons for which byoc itself ended a container: nobody's fault."""
+ON_PURPOSE = frozenset({"stopped", "cancelled"})
+"""Reasons for which this run itself ended a container."""
+TAKEN_ALONG = frozenset({"lost", "ended"})
+"""Reasons that lie in the instance: what ran there happened to be there."""
 STARTING, READY, STOPPING = "starting", "ready", "stopping"
 _SIGNALS = {6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM", 7: "SIGBUS", 4: "SIGILL"}
 
@@ -167,11 +169,12 @@ class Pool:
         held = list(slot.inflight.values())
         slot.inflight.clear()
         reason = word.get("reason")
-        if slot.state == STARTING and reason not in ON_PURPOSE:
+        if slot.state == STARTING and reason not in ON_PURPOSE | {"ended"}:
             return self._failed_to_start(slot, word, held), []
         culprit = next((item for item in held if item.id == word.get("input")), None)
-        if reason == "lost" or (reason == "cancelled" and culprit and not culprit.done):
-            culprit = None  # it only happened to be there
+        cancelled_beside = reason == "cancelled" and culprit is not None and not culprit.done
+        if reason in TAKEN_ALONG or cancelled_beside:
+            culprit = None
         error = self._why(slot, word)
         if culprit is None:
             # Not for nothing: a container that dies between inputs, again and again, is a failure.

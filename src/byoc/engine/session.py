@@ -82,17 +82,6 @@ class Session(Commands):
         self._specs: list[FunctionSpec] = []
         self._next_input = 1
 
-    def plan(self, specs: Sequence[FunctionSpec]) -> list[dict[str, Any]]:
-        """For ``--dry-run``: what each function asks for and the ladder for it. Nothing is
-        launched. Raises PlacementError when nothing fits."""
-        found = []
-        for spec in specs:
-            sources.check_travel(spec)
-            wanted = self.merged(spec.resources)
-            rungs = self.plan_of(spec.resources)
-            found.append({"function": spec.name, "resources": wanted.describe(), "rungs": rungs})
-        return found
-
     # --- submitting -----------------------------------------------------------------------
 
     def submit(
@@ -131,7 +120,6 @@ class Session(Commands):
     def _pool(self, spec: FunctionSpec) -> Pool:
         pool = self._pools.get(id(spec))
         if pool is None:
-            sources.check_travel(spec)
             variables = spec.environ()  # here, so that a secret that is missing costs nothing
             own = replace(spec, environ=lambda: variables, timeout=self._timeout(spec))
             pool = Pool(own)
@@ -261,7 +249,7 @@ class Session(Commands):
     def _gather(self, spec: FunctionSpec) -> _Baggage:
         local = f"{sys.version_info[0]}.{sys.version_info[1]}"
         plan = native.plan(spec.image, local_python=local, candidates=sources.interpreters())
-        code = sources.pickled(spec) if sources.by_value(spec) else []
+        code = sources.pickled(spec) if spec.by_value else []
         return _Baggage(sources.files_of(spec, self._reporter.notice), plan, code)
 
     def _prepare(self, pool: Pool, host: LiveInstance, baggage: _Baggage) -> None:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import ExecutionError, InvalidError
+from ..errors import InvalidError
 from ..images import mounts
 from ..runtime_agent import payload
 from .results import unpicklable
@@ -20,34 +20,11 @@ HUGE_FUNCTION = 16 * 1024 * 1024
 """Modal's limit."""
 
 
-def by_value(spec: FunctionSpec) -> bool:
-    """The function travels pickled: asked for, or it has no file."""
-    return spec.serialized or spec.source.file is None
-
-
-def check_travel(spec: FunctionSpec) -> None:
-    """Refuse, before anything is rented, a pickled function whose image has another Python."""
-    theirs = spec.image.python_version
-    ours = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    if theirs is None or not by_value(spec):
-        return
-    if ".".join(theirs.split(".")[:2]) != ours:
-        why = "serialized=True" if spec.serialized else "it has no source file"
-        raise ExecutionError(
-            f"{spec.name} travels pickled ({why}), which needs the same Python on both sides: "
-            f"its image has {theirs}, this is {ours}",
-            hints=(
-                "put the function in a file, so that its source is sent",
-                f"or use Image.debian_slim(python_version='{ours}')",
-            ),
-        )
-
-
 def files_of(spec: FunctionSpec, notice: Callable[[str], None]) -> list[mounts.FileEntry]:
     """The files that a function's containers need: its source and its image's local files."""
     groups = []
     source = spec.source
-    if spec.include_source and not by_value(spec) and source.file is not None:
+    if spec.include_source and not spec.by_value and source.file is not None:
         if source.package:
             groups.append(mounts.for_package(source.file, notice))
         else:

@@ -5,11 +5,13 @@ Travels in the bundle too, because declaring works the same inside a container.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ExecutionError
 from ..resources import Resources
 
 if TYPE_CHECKING:
@@ -69,6 +71,30 @@ class FunctionSpec:
     buffer_containers: int = 0
     scaledown_window: float | None = None
     single_use: bool = False
+
+    @property
+    def by_value(self) -> bool:
+        """The function travels pickled: asked for, or it has no file."""
+        return self.serialized or self.source.file is None
+
+    def check_travel(self) -> None:
+        """Refuse a pickled function whose image has another Python than this one.
+
+        Raises ExecutionError; where the function is declared, so before anything is rented.
+        """
+        theirs = self.image.python_version
+        ours = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        if theirs is None or not self.by_value or ".".join(theirs.split(".")[:2]) == ours:
+            return
+        why = "serialized=True" if self.serialized else "it has no source file"
+        raise ExecutionError(
+            f"{self.name} travels pickled ({why}), which needs the same Python on both sides: "
+            f"its image has {theirs}, this is {ours}",
+            hints=(
+                "put the function in a file, so that its source is sent",
+                f"or use Image.debian_slim(python_version='{ours}')",
+            ),
+        )
 
     @property
     def renames(self) -> dict[str, str]:

@@ -128,6 +128,8 @@ class App:
             warnings.warn(
                 f"the app has two functions called {spec.name}: the later one counts", stacklevel=3
             )
+        if not in_container():
+            spec.check_travel()
         function = Function(self, spec)
         self.registered_functions[spec.name] = function
         return function
