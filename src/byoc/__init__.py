@@ -64,7 +64,8 @@ def __getattr__(name: str) -> Any:
     place = _PLACES.get(name)
     if place is None:
         if name in _LATER:
-            raise AttributeError(f"byoc.{name} is not available in byoc {__version__}")
+            missing: type[AttributeError] = _lazy.load("byoc.errors:MissingNameError")
+            raise missing(f"byoc.{name} is not available in this version of byoc ({__version__})")
         raise AttributeError(f"module 'byoc' has no attribute {name!r}")
     found = _lazy.load(place)
     globals()[name] = found

@@ -6,6 +6,7 @@ The tree, by what the caller can do about it::
     |- UsageError                     change the code or the command
     |   |- InvalidError               a wrong argument, found before anything is rented
     |   |   `- NotYetError            a documented parameter that this version refuses by name
+    |   |       `- MissingNameError   the same for a name of ``import byoc``; an AttributeError too
     |   |- SettingsError              a wrong setting; names the file and key
     |   `- NotFoundError              a named thing does not exist
     |- PlacementError                 nothing that is allowed can hold the request
@@ -87,6 +88,12 @@ class InvalidError(UsageError):
 
 class NotYetError(InvalidError):
     """A documented parameter whose feature this version lacks: refused by name, never ignored."""
+
+    code = "not-yet"
+
+
+class MissingNameError(NotYetError, AttributeError):
+    """A public name of Modal's that this version lacks."""
 
     code = "not-yet"
 

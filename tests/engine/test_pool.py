@@ -270,7 +270,7 @@ def test_prefetch_grows_for_quick_inputs_only(bench: Bench) -> None:
         seen.append(len(slot.inflight))
         bench.answer(slot, [*slot.inflight], took=1e-6)
     assert seen[:4] == [1, 2, 4, 8]
-    assert max(seen) == limits.PREFETCH_MAX
+    assert limits.PREFETCH_MAX / 2 <= max(seen) <= limits.PREFETCH_MAX
     for _ in range(60):
         bench.feed()
         bench.answer(slot, [next(iter(slot.inflight))], took=10.0)
@@ -285,8 +285,11 @@ def test_the_queue_is_shared_between_containers(bench: Bench) -> None:
     first.depth = second.depth = 100
     bench.submit(10)
     bench.feed()
-    assert len(first.inflight) >= 3
-    assert len(second.inflight) >= 3
+    assert (len(first.inflight), len(second.inflight)) == (5, 5)
+    bench.answer(first, [*first.inflight], took=1e-5)
+    bench.submit(7)
+    bench.feed()
+    assert (len(first.inflight), len(second.inflight)) == (6, 6)
 
 
 def test_quick_functions_get_no_more_containers_than_cores() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from byoc.cli import failure
 from byoc.cli.table import COMMANDS
 from tests.helpers import ROOT
 
@@ -60,6 +61,14 @@ def test_every_command_is_on_its_page() -> None:
     text = (ROOT / "docs/cli.md").read_text()
     missing = [name for name in COMMANDS if f"byoc {name}" not in text]
     assert not missing
+
+
+def test_every_exit_code_is_on_its_page() -> None:
+    """docs/exit-codes.md lists exactly the codes that byoc ends with, and success."""
+    page = (ROOT / "docs/exit-codes.md").read_text()
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    named = {getattr(failure, name) for name in dir(failure) if name.isupper() and name[0] != "_"}
+    assert listed == {0, *(code for code in named if isinstance(code, int))}
 
 
 def test_the_readme_begins_with_two_commands_that_need_nothing_else() -> None:

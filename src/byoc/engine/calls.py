@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -37,19 +38,22 @@ class PendingCall:
         self._session = session
         self._spec = spec
         self._arrived: SimpleQueue[Outcome] = SimpleQueue()
+        self._final: Outcome | None = None
+        self._lock = threading.Lock()
         self._input = session.submit(spec, [buffers], lambda _, o: self._arrived.put(o))[0]
 
     def outcome(self, timeout: float | None) -> Outcome:
         """Wait for it. Raises the builtin TimeoutError while it is not there."""
+        if self._final is not None:
+            return self._final
         try:
-            if timeout == 0:
-                outcome = self._arrived.get_nowait()
-            else:
-                outcome = self._arrived.get(timeout=timeout)
+            outcome = self._arrived.get(timeout=timeout and max(0.0, timeout), block=timeout != 0)
         except Empty:
             raise TimeoutError(f"{self._spec.name} has no result yet") from None
-        self._arrived.put(outcome)  # for the next one who asks
-        return outcome
+        with self._lock:  # of two that arrive, a value and a cancellation, the first one counts
+            self._final = self._final or outcome
+        self._arrived.put(self._final)  # for the next one who waits
+        return self._final
 
     def value(self, timeout: float | None = None) -> Any:
         """The return value; raises the remote exception."""
@@ -72,10 +76,11 @@ def call(
     """Run it once, remotely; its value or its exception."""
     pending = PendingCall(session, spec, dump_arguments(spec, args, kwargs))
     try:
-        return pending.value()
+        outcome = pending.outcome(None)
     except BaseException:
         pending.cancel()
         raise
+    return value_of(outcome, spec.renames)
 
 
 def items(

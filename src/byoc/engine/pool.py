@@ -94,15 +94,19 @@ class Pool:
     # --- feeding --------------------------------------------------------------------------
 
     def feed(self, slot: Slot) -> list[Input]:
-        """The inputs to send to a slot now; they become its inflight."""
+        """The inputs to send to a slot now; they become its inflight. Called again until there are
+        none, it gives the slot no more than its share of all that is to be done."""
         if slot.state != READY or not self.pending:
             return []
-        room = slot.depth - len(slot.inflight)
+        held = len(slot.inflight)
+        room = slot.depth - held
         if room <= 0 or (slot.depth >= 8 and room * 2 < slot.depth):
             return []
-        ready = sum(1 for s in self.slots.values() if s.state == READY)
-        share = -(-len(self.pending) // max(1, ready))
-        batch = [self.pending.popleft() for _ in range(min(room, share, limits.BATCH_MAX))]
+        ready = [s for s in self.slots.values() if s.state == READY]
+        all_held = sum(len(s.inflight) for s in ready)
+        share = -(-(len(self.pending) + all_held) // len(ready)) - held
+        size = min(room, share, limits.BATCH_MAX, len(self.pending))
+        batch = [self.pending.popleft() for _ in range(size)]
         for item in batch:
             slot.inflight[item.id] = item
         return batch

@@ -290,7 +290,10 @@ class Session(Commands):
                     slot.state = READY
         elif kind == "failed":
             error = failure_of(message.buffers, slot.name, pool.spec.renames)
-            slot.failure = Outcome(FAILURE, error=error, where=slot.name)
+            slot.failure = Outcome(FAILURE, message.buffers, where=slot.name)
+            hint = sources.left_behind(pool.spec, error)
+            if hint:
+                self._reporter.notice(hint)
             return
         self._pump(pool)
         if slot.state not in (READY, STARTING) and not slot.inflight:

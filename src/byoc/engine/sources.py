@@ -33,6 +33,20 @@ def files_of(spec: FunctionSpec, notice: Callable[[str], None]) -> list[mounts.F
     return mounts.collect(*groups)
 
 
+def left_behind(spec: FunctionSpec, error: BaseException) -> str:
+    """What to say when a container lacks a module that lies beside the function's file."""
+    file = spec.source.file
+    if not isinstance(error, ModuleNotFoundError) or not error.name or file is None:
+        return ""
+    name = error.name.partition(".")[0]
+    if not (file.with_name(f"{name}.py").is_file() or file.with_name(name).is_dir()):
+        return ""
+    return (
+        f"{name} lies beside {file.name} but is not part of it, so it was not sent; "
+        f"add it to the image: .add_local_python_source({name!r})"
+    )
+
+
 def pickled(spec: FunctionSpec) -> list[payload.Buffer]:
     """The function by value. Raises SerializationError or InvalidError."""
     import cloudpickle  # 20 ms: loaded only by those who need it
