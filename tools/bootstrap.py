@@ -14,16 +14,13 @@ from __future__ import annotations
 
 import compileall
 import fcntl
-import hashlib
 import importlib.util
 import os
 import re
 import shutil
-import ssl
 import subprocess
 import sys
-import urllib.parse
-import urllib.request
+import sysconfig
 import venv
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,11 +40,8 @@ PIP_INSTALL = (
     "--disable-pip-version-check",
     "--no-warn-script-location",
 )
-DEFAULT_INDEX = "https://pypi.org/simple"
-"""Where pip itself comes from on a Python that was split from it, as pip and uv would ask."""
-INDEX_SETTINGS = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
-FETCH_TIMEOUT = 30.0
-"""Seconds without an answer from the index; the same as uv's."""
+APT_PIP = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", "python3-venv")
+"""Brings the pip that Debian and Ubuntu split from their Python."""
 UNWANTED = ("PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PYTHONHOME")
 """Variables that would send an installation elsewhere than to the environment."""
 
@@ -105,7 +99,7 @@ def install(root: Path, target: Path) -> None:
     lock = root / "requirements.lock"
     env = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     env |= {name: "1" for name in SYSTEM_CERTS if name not in env}
-    pip = find_pip(target, lock)
+    pip = find_pip(target)
     try:
         uv = find_uv(target, lock, pip, env)
         call([*uv_pip(uv, "sync", target), "--require-hashes", "--compile-bytecode", lock],
@@ -125,11 +119,11 @@ def uv_pip(uv: str, verb: str, target: Path) -> list[str | Path]:
     return [uv, "pip", verb, "--quiet", "--python", target / "bin/python"]
 
 
-def find_pip(target: Path, lock: Path) -> list[str]:
+def find_pip(target: Path) -> list[str]:
     """A command that runs some pip on the environment's Python; empty when uv on PATH will do.
 
     The wheel that came with Python runs from its file; else this Python's own pip does. Debian and
-    Ubuntu split both off: then the locked pip is fetched, and runs from its file too.
+    Ubuntu split both off: root installs them, others are told how.
     """
     python = str(target / "bin/python")
     if bundled := bundled_pip():
@@ -141,47 +135,22 @@ def find_pip(target: Path, lock: Path) -> list[str]:
             return [python, str(runner)]
     if shutil.which("uv"):
         return []
-    return [python, f"{fetch_pip(target, lock_entry(lock, 'pip'))}/pip"]
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update", "-qq"], check=False)
+        subprocess.run(APT_PIP, check=False)
+        if bundled := bundled_pip():
+            return [python, f"{bundled}/pip"]
+    raise SetupError(f"this Python has no pip, and uv is not installed{HINT}")
 
 
 def bundled_pip() -> Path | None:
     """The pip wheel inside this Python, where its distributor left it in."""
+    folders = [Path(sysconfig.get_config_var("WHEEL_PKG_DIR") or "/usr/share/python-wheels")]
     spec = importlib.util.find_spec("ensurepip")
-    if spec is None or spec.origin is None:
-        return None
-    wheels = sorted((Path(spec.origin).parent / "_bundled").glob("pip-*.whl"))
+    if spec is not None and spec.origin is not None:
+        folders.insert(0, Path(spec.origin).parent / "_bundled")
+    wheels = [wheel for folder in folders for wheel in sorted(folder.glob("pip-*.whl"))]
     return wheels[-1] if wheels else None
-
-
-def fetch_pip(target: Path, entry: str) -> Path:
-    """Download the wheel of the pip that ``entry`` of the lock pins; its hash must be there."""
-    version = entry.split(maxsplit=1)[0].partition("==")[2]
-    wheel = target / f"pip-{version}-py3-none-any.whl"
-    if not wheel.is_file():
-        index = next(filter(None, map(os.environ.get, INDEX_SETTINGS)), DEFAULT_INDEX)
-        page_at = f"{index.rstrip('/')}/pip/"
-        try:
-            page = fetch(page_at).decode()
-            link = re.search(rf'href="([^"]*{re.escape(wheel.name)})[#"]', page)
-            data = fetch(urllib.parse.urljoin(page_at, link.group(1))) if link else b""
-        except OSError as error:
-            raise SetupError(
-                f"this Python has no pip, and {index} cannot be read: {error}{HINT}"
-            ) from error
-        if f"--hash=sha256:{hashlib.sha256(data).hexdigest()}" not in entry:
-            raise SetupError(f"{index} has no {wheel.name} with the hash that the lock pins{HINT}")
-        wheel.write_bytes(data)
-    return wheel
-
-
-def fetch(address: str) -> bytes:
-    """The body at an address, over verified TLS. Raises OSError."""
-    if not address.startswith("https://"):
-        raise OSError(f"{address} is not a https address")
-    context = ssl.create_default_context(cafile=os.environ.get("PIP_CERT"))
-    with urllib.request.urlopen(address, timeout=FETCH_TIMEOUT, context=context) as answer:
-        body: bytes = answer.read()
-    return body
 
 
 def find_uv(target: Path, lock: Path, pip: list[str], env: Mapping[str, str]) -> str:

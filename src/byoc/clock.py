@@ -7,7 +7,6 @@ holds that), so that tests and the simulation can put a virtual clock and a seed
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from typing import Protocol
 
@@ -53,11 +52,6 @@ class RandomIds:
     def new(self, prefix: str) -> str:
         bits = int.from_bytes(os.urandom(7), "big")
         return prefix + "-" + "".join(_ALPHABET[(bits >> (5 * i)) & 31] for i in range(10))
-
-
-def new_token() -> str:
-    """A secret token of 128 bits, hex."""
-    return secrets.token_hex(16)
 
 
 SYSTEM = SystemClock()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import InvalidError
 
@@ -49,8 +50,7 @@ def parse_gpus(value: str | list[str] | tuple[str, ...] | None) -> tuple[GpuRequ
     raise InvalidError(f"gpu={value!r} must be a string or a list of strings")
 
 
-@dataclass(frozen=True)
-class Resources:
+class Resources(NamedTuple):
     """What a function asks for.
 
     ``gpus``: acceptable choices, best first; empty means no GPU. ``cpu``: physical cores.
@@ -75,8 +75,7 @@ class Resources:
         return ", ".join(parts)
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(NamedTuple):
     """One thing a provider sells. ``price``: dollars an hour, None when unknown.
 
     ``gpu``/``gpu_count``: canonical name and number held (empty, 0 for none). ``cpus``: physical
@@ -100,17 +99,15 @@ class Offer:
         return f"{self.cloud}/{self.region}/{self.zone}/{self.type}/{self.market}"
 
 
-@dataclass(frozen=True)
-class Rung:
+class Rung(NamedTuple):
     """One step of a ladder: an offer, and why it stands where it stands."""
 
     offer: Offer
     reason: str
 
 
-@dataclass(frozen=True)
-class Ladder:
+class Ladder(NamedTuple):
     """What placement is willing to try, in order; and what it left out, with the reason."""
 
     rungs: tuple[Rung, ...]
-    refused: tuple[Rung, ...] = field(default=())
+    refused: tuple[Rung, ...] = ()

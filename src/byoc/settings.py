@@ -20,8 +20,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from . import limits
@@ -39,8 +39,7 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """Every setting, merged. Times in seconds, memory and disk in MiB, prices in dollars an hour.
 
     ``home``: the data folder (journal, keys, caches, logs, local instances). ``clouds``: the
@@ -66,7 +65,7 @@ class Settings:
     boot_lease: float = limits.BOOT_LEASE
     boot_timeout: float = limits.BOOT_TIMEOUT
     connect_timeout: float = limits.CONNECT_TIMEOUT
-    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    origins: Mapping[str, str] = MappingProxyType({})
 
     def used_clouds(self) -> tuple[str, ...]:
         """The configured clouds, or this computer when there are none."""
@@ -171,7 +170,7 @@ def _gpu(value: object) -> tuple[GpuRequest, ...]:
         raise ValueError(f"is wrong: {error.message}") from None
 
 
-class Key(NamedTuple):  # a named tuple: made in a tenth of a dataclass's time
+class Key(NamedTuple):
     """One setting: how to read it and what it is. ``help`` is a line for ``byoc config``."""
 
     name: str

@@ -51,6 +51,13 @@ def test_quick_commands_load_nothing_heavy(
     assert not modules & {*HEAVY, "rich"}
 
 
+def test_a_listing_loads_no_part_of_a_launch(project: Path, shared_env: dict[str, str]) -> None:
+    """``byoc ps`` waits neither for OpenSSL and ctypes nor for what puts machines up."""
+    modules = loaded(["ps"], project, shared_env)
+    print(sorted(modules))
+    assert not modules & {"_hashlib", "ctypes", "secrets", "byoc.providers.local.instance"}
+
+
 @pytest.mark.parametrize("args", [["--version"], ["--help"], ["--bogus"]])
 def test_no_command_is_loaded_without_need(
     args: list[str], project: Path, shared_env: dict[str, str]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,37 @@ def test_async_run(warm_home: Path) -> None:
 def lambda_free_double(n: int) -> int:
     """A function at the top of this module."""
     return n * 2
+
+
+def test_calls_from_many_threads(calls: Any) -> None:
+    """Functions may be called from any thread, many at a time; each gets its own result."""
+    with ThreadPoolExecutor(16) as threads:
+        found = list(threads.map(lambda n: calls.add.remote(n, b=n), range(200)))
+    assert found == [2 * n for n in range(200)]
+
+
+def test_map_that_is_left_early(calls: Any) -> None:
+    """Leaving a map before its end is no error, and what comes after it works."""
+    for n in calls.add.map(range(1000)):
+        if n == 15:
+            break
+    assert calls.add.remote(1) == 11
+
+
+def test_endless_map_takes_only_what_it_needs(calls: Any) -> None:
+    """A map pulls from its iterator as results are taken, never without bound."""
+    pulled = 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield pulled
+
+    found = iter(calls.add.map(numbers()))
+    assert [next(found) for _ in range(3)] == [11, 12, 13]
+    found.close()
+    assert pulled <= 1010
 
 
 # --- timeouts, retries, deaths --------------------------------------------------------------

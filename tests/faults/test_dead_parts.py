@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from tests.faults.world import (
     containers_of,
     guardian_of,
     kill,
+    servers_of,
     zygotes_of,
 )
 from tests.gate import Gate
@@ -123,11 +122,10 @@ def test_connection_killed_in_a_map(world: World, gate: Gate) -> None:
     with world.run(f_work.app):
         under_way = MapUnderWay(gate)
         machine = world.ids()[0]
-        servers = [p.pid for p in processes_with(machine) if "sshd" in p.command.split(":")[0]]
+        servers = servers_of(world.home, machine)
         if not servers:
             pytest.skip("one server process serves all connections of this host's machines")
-        for pid in servers:
-            os.kill(pid, signal.SIGKILL)
+        kill(*servers)
         assert under_way.finish() == [n * n for n in range(INPUTS)]
     assert sorted(gate.begun) == sorted(f"n{n}" for n in range(INPUTS))
     assert world.reporter.losses == 0

@@ -17,6 +17,7 @@ from byoc.engine.options import RunOptions
 from byoc.engine.session import Session
 from byoc.fleet.dial import SshDialer
 from byoc.fleet.ports import Stop, Target
+from byoc.providers.local.machine import processes
 from byoc.providers.local.provider import LocalProvider
 from byoc.settings import load
 from byoc.state import Journal
@@ -168,6 +169,12 @@ def machines(home: Path) -> list[str]:
 def guardian_of(home: Path, instance: str) -> int:
     """The guardian's process id."""
     return int((home / "local" / instance / "pid").read_text())
+
+
+def servers_of(home: Path, instance: str) -> list[int]:
+    """The processes of sshd that serve the machine's connections; they rename themselves."""
+    below = processes.descendants(guardian_of(home, instance))
+    return [pid for pid in below if processes.command_line(pid).startswith("sshd")]
 
 
 def agent_of(instance: str) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,17 +26,17 @@ OFFER = offer()
 def instance(number: int = 1, state: str = "running", **more: object) -> Instance:
     tags = {TOKEN_TAG: f"t{number}", RUN_TAG: "run-1"}
     made = Instance("sim", f"i{number}", state, OFFER, tags, "192.0.2.1", 22, "user", "", 5.0)
-    return replace(made, **more)  # type: ignore[arg-type]
+    return made._replace(**more)  # type: ignore[arg-type]
 
 
 def intent(number: int = 1, created: float = NOW, state: str = "open", known: str = "") -> Intent:
     made = Intent(f"t{number}", "sim", OFFER, {}, "key", "run-1", created, created + 300, state)
-    return replace(made, instance_id=known)
+    return made._replace(instance_id=known)
 
 
 def row(number: int = 1, state: str = "running", **more: object) -> InstanceRow:
     made = row_of(instance(number), intent(number))
-    return replace(made, state=state, **more)  # type: ignore[arg-type]
+    return made._replace(state=state, **more)  # type: ignore[arg-type]
 
 
 def test_orphan_of_an_open_intent_is_adopted_with_its_pinned_key() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 from tests.fleet.client import SMALL
 from tests.fleet.world import World
@@ -86,7 +85,7 @@ def test_live_launch_of_another_client_is_left_alone(shared_world: World) -> Non
         intent = fleet.journal.intent(token)
         assert intent is not None
         # as it stands while the other one boots, and old enough to be given up
-        fleet.journal.open_intent(replace(intent, state="open", instance_id="", created=0.0))
+        fleet.journal.open_intent(intent._replace(state="open", instance_id="", created=0.0))
         fleet.sweep()
         assert [intent.token for intent in fleet.journal.intents()] == [token]
         other.communicate()

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +179,7 @@ class FileCloud:
             "id": f"{self.name}-{number}",
             "token": request.token,
             "tags": dict(request.tags),
-            "offer": asdict(request.offer),
+            "offer": request.offer._asdict(),
             "address": f"192.0.2.{number + 1}",  # documentation addresses: nothing is there
             "port": 22,
             "host_key": key,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
 import shutil
@@ -141,27 +140,6 @@ def test_without_pip_and_uv_the_message_says_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(bootstrap.SetupError, match="apt-get install python3-venv"):
         bootstrap.find_uv(tmp_path / ".venv", ROOT / "requirements.lock", [], {})
-
-
-def test_a_pip_with_another_hash_is_not_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What an index gives as pip is used only when the lock pins exactly that file."""
-    answers = {"https://i/pip/": b'<a href="../f/pip-9-py3-none-any.whl#x">pip</a>'}
-    answers["https://i/f/pip-9-py3-none-any.whl"] = b"wheel"
-    monkeypatch.setenv("PIP_INDEX_URL", "https://i")
-    monkeypatch.setattr(bootstrap, "fetch", answers.__getitem__)
-    good = "pip==9 --hash=sha256:" + hashlib.sha256(b"wheel").hexdigest()
-    with pytest.raises(bootstrap.SetupError, match="with the hash that the lock pins"):
-        bootstrap.fetch_pip(tmp_path, "pip==9 --hash=sha256:00")
-    assert not list(tmp_path.iterdir())
-    assert bootstrap.fetch_pip(tmp_path, good).read_bytes() == b"wheel"
-
-
-def test_nothing_is_fetched_without_tls() -> None:
-    """An index over plain HTTP is refused."""
-    with pytest.raises(OSError, match="not a https address"):
-        bootstrap.fetch("http://127.0.0.1/")
 
 
 def test_uv_reaches_the_index_that_pip_is_set_up_for(tmp_path: Path) -> None:

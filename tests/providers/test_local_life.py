@@ -290,7 +290,7 @@ def test_only_what_is_offered_can_be_launched(best: World) -> None:
     other = Offer("local", "local", "host", "big", "on-demand", 0.0, 64.0, 1)
     request = best.request()
     with pytest.raises(BadRequestError, match="big"):
-        best.provider.launch(type(request)(**{**vars(request), "offer": other}))
+        best.provider.launch(request._replace(offer=other))
     assert best.provider.list({}) == []
 
 

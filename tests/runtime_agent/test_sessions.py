@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +88,20 @@ def test_frames_in_flight_survive_a_cut(fresh: Machine) -> None:
     client.flush()
     assert len(echo.out()) == len(sent)
     assert echo.out() == bytes(sent)
+
+
+def test_a_large_result_survives_cuts(fresh: Machine) -> None:
+    """A result that is on its way through several connections arrives as it was sent."""
+    client = fresh.client()
+    running = client.ready("kinds.same")
+    data = os.urandom(20 * MB)
+    (ident,) = running.put((data,))
+    for _ in range(8):
+        for _ in range(10):
+            client.pump(0.01)
+        client.cut()
+        assert client.attach()["fresh"] is False
+    assert running.value(ident) == data
 
 
 def test_work_goes_on_while_nobody_is_connected(fresh: Machine) -> None:
@@ -241,6 +256,9 @@ def test_a_bad_request_is_answered(client: Client) -> None:
     assert not client.request({"t": "env", "plan": {}, "cache": "/nowhere", "uv": ""})["ok"]
     assert not client.request({"t": "env"})["ok"]
     assert not client.request({"t": "lease", "ttl": -1})["ok"]
+    for stream in (0, 1, -5, 2**32, "x", None):
+        assert not client.request({"t": "fetch", "c": stream, "root": "/", "patterns": []})["ok"]
+        assert not client.request({"t": "start", "c": stream, "kind": "command"})["ok"]
     assert running.call(1, 2) == 3
 
 
@@ -318,7 +336,21 @@ def test_the_end_command_runs_once(fresh: Machine, how: str) -> None:
     client.send({"t": "lease", "ttl": 100})
     client.flush()
     assert fresh.lease() <= 0
+    assert _cpu(fresh.agent) < 50, "it does not spin while the machine goes down"
     assert mark.read_text() == "end\n"
+
+
+def _cpu(pid: int) -> float:
+    """How much of a core, in percent, a process takes over a moment."""
+
+    def used() -> int:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(words[11]) + int(words[12])
+
+    begun, before = time.monotonic(), used()
+    until(lambda: time.monotonic() - begun > 0.5)
+    spent = (used() - before) / os.sysconf("SC_CLK_TCK")
+    return 100 * spent / (time.monotonic() - begun)
 
 
 def test_a_lease_ends_without_any_client(fresh: Machine) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ def test_intents_round_trip(open_journal: Opener) -> None:
     journal = open_journal()
     assert journal.intents() == [intent()]
     journal.update_intent("t1", "launched", instance_id="i-1")
-    assert journal.intent("t1") == replace(intent(), state="launched", instance_id="i-1")
+    assert journal.intent("t1") == intent()._replace(state="launched", instance_id="i-1")
     journal.update_intent("t1", "closed", detail="reached")
     assert journal.intents() == []
     kept = journal.intent("t1")
@@ -41,7 +40,7 @@ def test_instances_round_trip(open_journal: Opener) -> None:
     journal.put_instance(ROW)
     assert journal.instance("sim", "i-1") == ROW
     assert journal.update_instance("sim", "i-1", state="idle", idle_until=9.0)
-    assert journal.instances() == [replace(ROW, state="idle", idle_until=9.0)]
+    assert journal.instances() == [ROW._replace(state="idle", idle_until=9.0)]
     journal.update_instance("sim", "i-1", state="gone", ended=10.0)
     assert journal.instances() == []
     assert [row.id for row in journal.instances(("gone",))] == ["i-1"]
@@ -62,10 +61,10 @@ def test_attempts_are_numbered_within_their_run(open_journal: Opener) -> None:
     told = Attempt(
         "r1", 2, "sim", "o", 1.0, "refused", "Code", "capacity", "none", "req", "zone", "try b"
     )
-    journal.close_attempt(replace(told, seconds=0.25))
+    journal.close_attempt(told._replace(seconds=0.25))
     first, second = journal.attempts("r1")
     assert first == Attempt("r1", 1, "sim", "o", 1.0)
-    assert second == replace(told, seconds=0.25)
+    assert second == told._replace(seconds=0.25)
 
 
 def test_runs_round_trip(open_journal: Opener) -> None:
@@ -78,8 +77,8 @@ def test_runs_round_trip(open_journal: Opener) -> None:
     journal.add_run_instance("run-abc", "sim/i-1")
     journal.add_run_instance("run-none", "sim/i-1")
     assert journal.end_run("run-abc", "failed", ended=2.0, exit_code=3, error={"code": "x"})
-    assert journal.run("run-abc") == replace(
-        run, status="failed", ended=2.0, exit_code=3, error={"code": "x"}, instances=("sim/i-1",)
+    assert journal.run("run-abc") == run._replace(
+        status="failed", ended=2.0, exit_code=3, error={"code": "x"}, instances=("sim/i-1",)
     )
 
 
@@ -224,8 +223,8 @@ def test_intents_are_on_disk_when_noted(open_journal: Opener) -> None:
 def test_price_is_copied_with_the_offer(open_journal: Opener) -> None:
     """An offer's price, also an unknown one, comes back as it was."""
     journal = open_journal()
-    unknown = replace(OFFER, price=None)
-    journal.put_instance(replace(ROW, offer=unknown, price=None))
+    unknown = OFFER._replace(price=None)
+    journal.put_instance(ROW._replace(offer=unknown, price=None))
     found = journal.instance("sim", "i-1")
     assert found is not None
     assert (found.offer, found.price) == (unknown, None)

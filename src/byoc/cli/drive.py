@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _lazy
 from ..clock import IDS, SYSTEM
@@ -27,8 +26,7 @@ _SESSIONS = {"run": "byoc.engine.session:Session", "exec": _PROGRAM, "script": _
 """Kind of a job -> the session that it runs in."""
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """What to run. ``kind``: ``run`` | ``exec`` | ``script``. ``work`` runs it in an open session
     and returns the exit code and, when there is one, the value for ``--json``. ``asks``: the name
     and the resources of each function that it may call."""

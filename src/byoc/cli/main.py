@@ -15,5 +15,9 @@ def main(args: list[str] | None = None) -> int:
     try:
         code: int = _lazy.load("byoc.cli.entry:run")(args)
     finally:
+        if args is None and not gc.isenabled():
+            # The process ends now. What it holds goes with it, without the interpreter's last
+            # looks through all of it: 15 ms of a command that takes 80.
+            gc.freeze()
         gc.enable()
     return code

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -240,7 +239,7 @@ class Base:
         }
         for name, value in fallback.items():
             if value and getattr(asked, name) == getattr(silent, name):
-                asked = replace(asked, **{name: value})
+                asked = asked._replace(**{name: value})
         given: dict[str, Any] = {
             "gpus": options.gpu,
             "cpu": options.cpu,
@@ -250,7 +249,7 @@ class Base:
             "clouds": options.clouds or None,
             "regions": options.regions or None,
         }
-        return replace(asked, **{key: value for key, value in given.items() if value is not None})
+        return asked._replace(**{key: value for key, value in given.items() if value is not None})
 
     def _instance(self, resources: Resources) -> LiveInstance:
         """A running instance of this run that can hold the request; acquired when there is none."""

@@ -31,6 +31,11 @@ def dump_arguments(
         raise unpicklable(what, args, failure.reason) from failure.reason
 
 
+def _own(buffers: Iterable[Buffer]) -> list[Buffer]:
+    """Copies of those buffers that the caller could still change before they are sent."""
+    return [buffer if isinstance(buffer, bytes) else bytes(buffer) for buffer in buffers]
+
+
 class PendingCall:
     """One spawned call; its outcome can be asked for, any number of times, from any thread."""
 
@@ -88,7 +93,7 @@ def items(
 ) -> Iterator[Any]:
     """The yields of a remote generator, as they come; closing it ends the container."""
     arrived: SimpleQueue[Outcome] = SimpleQueue()
-    buffers = dump_arguments(spec, args, kwargs)
+    buffers = _own(dump_arguments(spec, args, kwargs))
     submitted = session.submit(spec, [buffers], lambda _, outcome: arrived.put(outcome))
     finished = False
     try:
@@ -184,7 +189,7 @@ class MapRun:
             except StopIteration:
                 self._exhausted = True
                 break
-            payloads.append(dump_arguments(self._spec, args, self._kwargs))
+            payloads.append(_own(dump_arguments(self._spec, args, self._kwargs)))
             if self._session.clock.mono() > until:
                 break
         return payloads

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..runtime_agent.payload import FAILURE, ITEM, ITEMS_END, VALUE, Buffer
 
 __all__ = ["FAILURE", "ITEM", "ITEMS_END", "VALUE", "Buffer", "Input", "Outcome"]
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of an input. ``kind``: VALUE, FAILURE, ITEM or ITEMS_END with ``buffers``; or
     ``error``, when byoc itself has to report (the container died, the instance was lost)."""
 

@@ -162,7 +162,8 @@ class LiveInstance:
                 raise ImageBuildError(
                     f"the image could not be built: {reply['error']}", log=reply.get("tail", "")
                 )
-            found = self._envs[plan.digest] = reply["env"]
+            found = reply["env"]
+            self._envs[plan.digest] = {**found, "built": False}
         return {**found, "env": {**found["env"], **plan.env, "PATH": found["env"]["PATH"]}}
 
     def _ask(self, head: Mapping[str, Any], *buffers: link.Buffer) -> dict[str, Any]:

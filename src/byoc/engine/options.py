@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..resources import GpuRequest
 
 
-@dataclass(frozen=True)
-class RunOptions:
+class RunOptions(NamedTuple):
     """Options of one run; None means: not given, take the function's own or the settings'.
 
     ``gpu``/``cpu``/``memory``/``disk`` override what functions declare. ``idle``: seconds the
@@ -28,6 +27,6 @@ class RunOptions:
     idle: float | None = None
     keep: bool = True
     name: str = ""
-    command: tuple[str, ...] = field(default=())
+    command: tuple[str, ...] = ()
     log: str = ""
     detached: bool = False

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import DeserializationError, ExecutionError, RemoteError, SerializationError
+from ..errors import DeserializationError, Error, ExecutionError, RemoteError, SerializationError
 from ..runtime_agent import payload
 from .inputs import FAILURE, Buffer, Outcome
 
@@ -17,7 +17,9 @@ _UNPICKLABLE = (payload.Unpicklable.__module__, payload.Unpicklable.__qualname__
 def value_of(outcome: Outcome, renames: Mapping[str, str] | None = None) -> Any:
     """The value of an outcome; raises the exception that it stands for."""
     if outcome.error is not None:
-        raise outcome.error.with_traceback(None)
+        if isinstance(outcome.error, Error):
+            raise outcome.error.with_traceback(None)
+        raise outcome.error  # a bug of ours: its own frames tell where
     if outcome.kind == FAILURE:
         raise failure_of(outcome.buffers, outcome.where, renames)
     try:

@@ -18,6 +18,7 @@ from ..clock import IDS, SYSTEM, Clock, Ids
 from ..errors import Error, ExecutionError, InstanceError
 from ..fleet.ports import Dialer
 from ..images import mounts, native
+from ..placement.match import is_gpu
 from ..runtime_agent import payload
 from ..settings import Settings
 from ..wire import messages
@@ -27,7 +28,7 @@ from .events import Reporter
 from .inputs import FAILURE, Buffer, Input, Outcome
 from .live import LiveInstance
 from .options import RunOptions
-from .pool import READY, STARTING, Pool, Retry, Slot
+from .pool import READY, STARTING, STOPPING, Pool, Retry, Slot
 from .results import failure_of
 from .spec import FunctionSpec
 
@@ -79,6 +80,8 @@ class Session(Commands):
         self._pools: dict[int, Pool] = {}
         self._prepared: dict[tuple[int, int], _Prepared] = {}
         self._bringing: set[int] = set()
+        self._pools_by_id: dict[int, Pool] = {}
+        self._starving: set[int] = set()
         self._specs: list[FunctionSpec] = []
         self._next_input = 1
 
@@ -121,8 +124,15 @@ class Session(Commands):
         pool = self._pools.get(id(spec))
         if pool is None:
             variables = spec.environ()  # here, so that a secret that is missing costs nothing
-            own = replace(spec, environ=lambda: variables, timeout=self._timeout(spec))
-            pool = Pool(own)
+            pool = Pool(
+                replace(
+                    spec,
+                    environ=lambda: variables,
+                    timeout=self._timeout(spec),
+                    resources=self.merged(spec.resources),
+                )
+            )
+            self._pools_by_id[id(pool)] = pool
             self._pools[id(spec)] = pool
             self._specs.append(spec)  # so that its id stays its own
         return pool
@@ -142,12 +152,14 @@ class Session(Commands):
         with self._lock:
             if self._closed:
                 return
-            starts = self._scale(pool)
+            starts, stops = self._scale(pool)
             for slot in list(pool.slots.values()):
                 batch = pool.feed(slot)
                 while batch:
                     sends.append((slot, batch))
                     batch = pool.feed(slot)
+        for slot in stops:
+            slot.host.end_input(slot)
         for slot in starts:
             self._start(pool, slot)
         for slot, batch in sends:
@@ -159,26 +171,49 @@ class Session(Commands):
         except InstanceError:
             pass  # the instance is lost: on_lost gives these inputs back to the queue
 
-    def _scale(self, pool: Pool) -> list[Slot]:
-        """New slots, registered; begins to bring up an instance when none is ready."""
+    def _scale(self, pool: Pool) -> tuple[list[Slot], list[Slot]]:
+        """New slots, registered, and idle ones of others that make room; begins to bring up an
+        instance when none is ready."""
         host = self._host_for(pool)
         if host is None:
             if (pool.pending or pool.spec.min_containers) and id(pool) not in self._bringing:
                 self._bringing.add(id(pool))
                 threads.start("byoc-bring-up", lambda: self._bring_up(pool))
-            return []
-        starts = []
+            return [], []
+        starts: list[Slot] = []
+        stops: list[Slot] = []
+        self._starving.discard(id(pool))
         wanted = pool.wanted(self._share(pool, host))
         while len(pool.live) < wanted:
             gpus = self._take_gpus(pool, host)
             if gpus is None:
+                if not pool.live:
+                    self._starving.add(id(pool))
+                    stops = self._make_room(pool, host)
                 break
             slot = Slot(host, host.new_stream(), self._ids.new("ta"), gpus)
             pool.slots[(id(host), slot.stream)] = slot
             starts.append(slot)
         if pool.pending and pool.took is None and not starts:
             self._look_again(pool)
-        return starts
+        return starts, stops
+
+    def _make_room(self, pool: Pool, host: LiveInstance) -> list[Slot]:
+        """Idle containers whose GPUs another function waits for; they leave."""
+        leaving = []
+        for other in self._pools.values():
+            for slot in other.live if other is not pool and not other.pending else ():
+                if slot.host is host and slot.gpus and not slot.inflight and slot.state == READY:
+                    slot.state = STOPPING
+                    leaving.append(slot)
+        return leaving
+
+    def _feed_starving(self) -> None:
+        """Something became free: the functions that wait for room look again."""
+        with self._lock:
+            waiting = [self._pools_by_id[key] for key in self._starving]
+        for pool in waiting:
+            self._pump(pool)
 
     @staticmethod
     def _share(pool: Pool, host: LiveInstance) -> float:
@@ -187,9 +222,11 @@ class Session(Commands):
     @staticmethod
     def _take_gpus(pool: Pool, host: LiveInstance) -> tuple[int, ...] | None:
         """GPUs for one more container; None when too few are free."""
-        wanted = next((g.count for g in pool.spec.resources.gpus), 0)
+        fitting = (g.count for g in pool.spec.resources.gpus if is_gpu(g, host.offer.gpu))
+        wanted = next(fitting, 0)
         if wanted > len(host.free_gpus):
             return None
+        host.free_gpus.sort()
         taken = tuple(host.free_gpus[:wanted])
         del host.free_gpus[:wanted]
         return taken
@@ -233,7 +270,7 @@ class Session(Commands):
         host: LiveInstance | None = None
         try:
             baggage = self._gather(pool.spec)  # what is wrong with it must cost nothing
-            host = self._instance(self.merged(pool.spec.resources))
+            host = self._instance(pool.spec.resources)
             self._prepare(pool, host, baggage)
         except BaseException as error:  # noqa: BLE001 - told to every caller that waits for it
             with self._lock:
@@ -258,7 +295,8 @@ class Session(Commands):
         env = host.prepare(baggage.files, baggage.plan)
         with self._lock:
             self._prepared[(id(host), id(pool))] = _Prepared(baggage.plan, env, baggage.code)
-        self._stage("image", "done", "built" if env["built"] else "cached", begun)
+        if env["built"] or "image" not in self._reporter.seconds:  # once, not for each function
+            self._stage("image", "done", "built" if env["built"] else "cached", begun)
         self._stage("run", "start")
 
     def _fail(self, pool: Pool, error: BaseException, again: bool) -> None:
@@ -298,6 +336,8 @@ class Session(Commands):
         self._pump(pool)
         if slot.state not in (READY, STARTING) and not slot.inflight:
             slot.host.end_input(slot)
+        if self._starving:
+            self._feed_starving()
 
     def _settle(
         self, pool: Pool, deliver: Sequence[tuple[Input, Outcome]], again: Sequence[Retry]
@@ -325,6 +365,7 @@ class Session(Commands):
             self._ended.notify_all()
         self._settle(pool, deliver, again)
         self._pump(pool)
+        self._feed_starving()
 
     def _host_lost(self, host: LiveInstance, error: InstanceError) -> None:
         """An instance is gone: its inputs go back to their queues, another instance is found."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ExecutionError
 from ..resources import Resources
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from ..images.recipe import Image
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """Where a function's code is.
 
     ``module``/``qualname``: how the container finds it again. ``file``: its script (or its
@@ -34,8 +33,7 @@ class Source:
     main: bool = False
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """How often and when an attempt that failed is made again. Delays in seconds."""
 
     max_retries: int

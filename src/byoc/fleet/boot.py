@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from .. import limits
@@ -91,7 +90,7 @@ class Boot:
                     greeted = self._enter(target, begun, patience)
                     if greeted is not None:
                         connection, seconds = greeted
-                        return Reached(replace(instance, state="running"), connection, seconds)
+                        return Reached(instance._replace(state="running"), connection, seconds)
                     last = f"nothing answers at {instance.address}:{instance.port}"
                 except (HostKeyError, ProtocolError):
                     raise

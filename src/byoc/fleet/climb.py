@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,12 +158,11 @@ def _rung(shop: Workshop, offer: Offer, wish: Wish) -> Held:
         text = str(error) or type(error).__name__
         seconds = shop.clock.mono() - begun
         shop.journal.close_attempt(
-            replace(attempt, outcome="failed", message=text, seconds=seconds)
+            attempt._replace(outcome="failed", message=text, seconds=seconds)
         )
         raise
     shop.journal.close_attempt(
-        replace(
-            attempt,
+        attempt._replace(
             outcome="ok",
             instance_id=held.instance.id,
             seconds=shop.clock.mono() - begun,
@@ -193,7 +191,7 @@ def _rent(shop: Workshop, offer: Offer, wish: Wish, seq: int) -> Held:
         lock.release()
         raise
     try:
-        shop.journal.put_instance(replace(row_of(instance), host_key=request.host_key.public))
+        shop.journal.put_instance(row_of(instance)._replace(host_key=request.host_key.public))
         shop.journal.update_intent(token, "launched", instance_id=instance.id)
         shop.dialer.preload()  # takes as long as a local boot, and nothing else is to be done
         return reach(shop, instance, request.host_key.public, lock, wish)
@@ -235,8 +233,8 @@ def reach(shop: Workshop, instance: Instance, host_key: str, lock: UseLock, wish
     settings = shop.settings
     patience = Patience(settings.boot_timeout, settings.connect_timeout, wish.stop)
     reached = shop.boot(instance.provider).reach(instance, host_key, patience)
-    row = replace(row_of(reached.instance), host_key=host_key, run=wish.run)
-    shop.journal.put_instance(replace(row, reached=shop.clock.wall()))
+    row = row_of(reached.instance)._replace(host_key=host_key, run=wish.run)
+    shop.journal.put_instance(row._replace(reached=shop.clock.wall()))
     if row.token:
         shop.journal.update_intent(row.token, "closed", instance_id=row.id, detail="reached")
     shop.journal.add_run_instance(wish.run, f"{row.provider}/{row.id}")
@@ -266,8 +264,7 @@ def told(attempt: Attempt, error: Error, seconds: float) -> Attempt:
     elif isinstance(error, ProviderError):
         outcome = "refused"
     theirs = error if isinstance(error, ProviderError) else ProviderError()
-    return replace(
-        attempt,
+    return attempt._replace(
         outcome=outcome,
         code=theirs.vendor_code,
         error=error.code,

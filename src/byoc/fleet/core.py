@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 from ..clock import SYSTEM, Clock
 from ..errors import (
@@ -186,7 +185,7 @@ class Fleet(Watch):
         """Hold a warm instance; None when it does not answer, so that another one is tried."""
         shop = self._shop
         attempt, begun = shop.attempt(wish, instance.offer, "warm"), shop.clock.mono()
-        attempt = replace(attempt, instance_id=instance.id)
+        attempt = attempt._replace(instance_id=instance.id)
         try:
             held = self._hold(wish, instance, row, lock)
         except (InstanceError, ProviderError) as error:
@@ -201,7 +200,7 @@ class Fleet(Watch):
         except BaseException:
             lock.release()
             raise
-        shop.journal.close_attempt(replace(attempt, seconds=shop.clock.mono() - begun))
+        shop.journal.close_attempt(attempt._replace(seconds=shop.clock.mono() - begun))
         return held
 
     def _hold(self, wish: Wish, instance: Instance, row: InstanceRow, lock: UseLock) -> Held:

@@ -7,7 +7,6 @@ that no client of this data folder is launching, using or ending that instance.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 from pathlib import Path
 
@@ -23,7 +22,11 @@ def key_of(instance: Instance) -> str:
     An instance without the tag (made by hand) is named by its id.
     """
     token = instance.tags.get(TOKEN_TAG, "")
-    return token or hashlib.sha256(f"{instance.provider}/{instance.id}".encode()).hexdigest()[:32]
+    if token:
+        return token
+    import hashlib  # deferred: it loads OpenSSL, 3 ms that an instance of ours does not need
+
+    return hashlib.sha256(f"{instance.provider}/{instance.id}".encode()).hexdigest()[:32]
 
 
 class UseLock:

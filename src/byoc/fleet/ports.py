@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..providers.base import HostKey
 
-if TYPE_CHECKING:  # `byoc ps` connects to nothing and need not load the transport
+if TYPE_CHECKING:  # `byoc ps` connects to nothing and need not load what does
+    import socket
+
     from ..transport.ssh import Connection
 
 Stop = Callable[[], bool]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from typing import NamedTuple
 
 from ..providers.base import RUN_TAG, TOKEN_TAG, Instance
@@ -117,8 +116,7 @@ def row_of(
     """
     old = row or _blank(instance, intent)
     waiting = old.state in ("idle", "lost") and instance.state == "running"
-    return replace(
-        old,
+    return old._replace(
         offer=instance.offer,
         token=instance.tags.get(TOKEN_TAG, ""),
         host_key=old.host_key or instance.host_key,

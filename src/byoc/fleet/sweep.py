@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..clock import Clock
 from ..errors import ProviderError
@@ -25,16 +25,16 @@ from .reconcile import (
 )
 
 
-@dataclass
-class Swept:
-    """What a sweep saw. ``listed``: provider -> its instances of this owner, now.
+class Swept(NamedTuple):
+    """What a sweep saw; it fills these while it looks.
 
-    ``failed``: the providers that could not be asked, and why. ``changes``: what was done.
+    ``listed``: provider -> its instances of this owner, now. ``failed``: the providers that could
+    not be asked, and why. ``changes``: what was done.
     """
 
-    listed: dict[str, list[Instance]] = field(default_factory=dict)
-    failed: dict[str, ProviderError] = field(default_factory=dict)
-    changes: list[Change] = field(default_factory=list)
+    listed: dict[str, list[Instance]]
+    failed: dict[str, ProviderError]
+    changes: list[Change]
 
     def instances(self) -> list[Instance]:
         """All that were listed."""
@@ -69,7 +69,7 @@ class Sweeper:
         settled: set[str] = set()
         try:
             view, held = self._view(swept, locks)
-            swept.changes = reconcile(view, swept.listed, held, self._clock.wall())
+            swept.changes.extend(reconcile(view, swept.listed, held, self._clock.wall()))
             for change in swept.changes:
                 self._apply(change, swept)
             settled = {c.token for c in swept.changes if isinstance(c, CloseIntent)}
@@ -81,7 +81,7 @@ class Sweeper:
         return swept
 
     def _list(self, names: Iterable[str]) -> Swept:
-        swept = Swept()
+        swept = Swept({}, {}, [])
         owed = [row.provider for row in self._journal.instances()]
         owed += [intent.provider for intent in self._journal.intents()]
         for name in dict.fromkeys([*names, *owed]):

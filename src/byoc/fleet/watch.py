@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..clock import SYSTEM, Clock
 from ..errors import InstanceError, NotFoundError, ProviderError
@@ -25,8 +25,7 @@ from .registry import registry
 from .sweep import Sweeper, Swept
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One line of ``byoc ps``: the provider's truth with what the journal knows besides.
 
     ``use``: ``busy`` (a client of this data folder holds it; ``pid``), ``idle`` (warm until

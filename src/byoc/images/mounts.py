@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from ..errors import InvalidError
 from . import selection
@@ -56,8 +56,7 @@ class FileEntry:
             raise _unreadable(self.source, exc) from exc
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     """A local file before it is read."""
 
     remote: str

@@ -9,12 +9,13 @@ keys or passwords stay unless a ``!`` line names them.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import InvalidError
 from .patterns import FilePatternMatcher
@@ -25,8 +26,10 @@ MAX_FILES = 50_000
 take minutes to read and send."""
 
 
-def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
-    return re.compile("|".join(map(fnmatch.translate, patterns)))
+@functools.cache
+def _any_of(patterns: str) -> re.Pattern[str]:
+    """One expression for all of the patterns; made when first used, for it takes milliseconds."""
+    return re.compile("|".join(map(fnmatch.translate, patterns.split())))
 
 
 _TOOL_DIRS_TEXT = """
@@ -35,23 +38,21 @@ _TOOL_DIRS_TEXT = """
     .ipynb_checkpoints .idea .terraform .byoc
 """
 _TOOL_DIRS = frozenset(_TOOL_DIRS_TEXT.split())
-_TOOL_FILES = _any_of(("*.pyc", "*.pyo", ".DS_Store", "Thumbs.db", "*.swp", "*~"))
+_TOOL_FILES = "*.pyc *.pyo .DS_Store Thumbs.db *.swp *~"
 _SECRET_DIRS = frozenset(
     (".ssh", ".aws", ".gnupg", ".oci", ".azure", ".kube", ".docker", ".gcloud")
 )
-_SECRET_FILES_TEXT = """
+_SECRET_FILES = """
     .env .env.* *.env .envrc *.pem *.key *.p12 *.pfx *.jks *.kdbx
     *.keystore *.ppk id_rsa* id_dsa* id_ecdsa* id_ed25519* .netrc _netrc
     .pypirc .npmrc .pgpass .git-credentials .htpasswd .vault-token
     credentials.json application_default_credentials.json service-account*.json
     service_account*.json secrets.toml secrets.y*ml secrets.json *.tfstate
 """
-_SECRET_FILES = _any_of(_SECRET_FILES_TEXT.split())
-_SECRET_LOOKALIKES = _any_of(("*.pub", "*.example", "*.sample", "*.template", "*.dist"))
+_SECRET_LOOKALIKES = "*.pub *.example *.sample *.template *.dist"
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """Relative paths, ``/`` between parts, sorted. ``withheld``: look like secrets, stay."""
 
     files: tuple[str, ...]
@@ -63,7 +64,7 @@ def looks_secret(path: str) -> bool:
     *folders, name = path.lower().split("/")
     if any(folder in _SECRET_DIRS for folder in folders):
         return True
-    return bool(_SECRET_FILES.match(name)) and not _SECRET_LOOKALIKES.match(name)
+    return bool(_any_of(_SECRET_FILES).match(name)) and not _any_of(_SECRET_LOOKALIKES).match(name)
 
 
 def select(folder: Path, limit: int = MAX_FILES) -> Selection:
@@ -131,7 +132,7 @@ def _is_product(path: str) -> bool:
     *folders, name = path.split("/")
     if any(folder in _TOOL_DIRS for folder in folders):
         return True
-    return _TOOL_FILES.match(name) is not None
+    return _any_of(_TOOL_FILES).match(name) is not None
 
 
 def _git_files(folder: Path) -> set[str] | None:

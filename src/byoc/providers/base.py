@@ -7,8 +7,7 @@ A provider is a thin adapter. It keeps no state, raises only the classes of :mod
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..resources import Offer
 
@@ -22,16 +21,17 @@ IMAGE_TAG = "byoc-image"
 """Tag: digest of the system layers it was booted with; a warm instance must match."""
 
 
-@dataclass(frozen=True)
-class HostKey:
+class HostKey(NamedTuple):
     """An ed25519 host key. ``private``: OpenSSH PEM; ``public``: one ``ssh-ed25519 ...`` line."""
 
-    private: str = field(repr=False)
+    private: str
     public: str
 
+    def __repr__(self) -> str:
+        return f"HostKey(public={self.public!r})"  # the private half is never shown
 
-@dataclass(frozen=True)
-class LaunchRequest:
+
+class LaunchRequest(NamedTuple):
     """All that a launch needs. The same ``token`` again means the same instance, never a second.
 
     ``tags`` go into the create call itself. ``host_key`` is injected at boot and pinned by the
@@ -47,8 +47,7 @@ class LaunchRequest:
     boot_lease: float
 
 
-@dataclass(frozen=True)
-class Instance:
+class Instance(NamedTuple):
     """One rented machine as its provider sees it.
 
     ``state``: ``pending`` | ``running`` | ``ending`` | ``gone``. ``address``/``port`` are empty/0
@@ -70,8 +69,7 @@ class Instance:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class Traits:
+class Traits(NamedTuple):
     """What differs between providers beyond the methods, as data.
 
     ``end_command``: argv by which the agent ends its host. ``python``: the Python that runs the
@@ -91,8 +89,7 @@ class Traits:
     notice: float = 0.0
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One line of ``byoc check``. ``level``: ``ok`` | ``warn`` | ``fail``; ``remedy`` unless ok."""
 
     level: str

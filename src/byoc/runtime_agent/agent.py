@@ -135,7 +135,7 @@ class Agent:
             return 0.0
         now = time.monotonic()
         times = [now + containers.LONGEST_LOOK]
-        if self.host.deadline is not None:
+        if self.host.deadline is not None and not self.host.ending:
             times.append(self.host.deadline)
         for container in self.containers.values():
             due = container.deadline()
@@ -427,6 +427,9 @@ class Agent:
             return
         data = containers.read_some(container.output)
         if data:
+            for fd in list(container.logs):  # what was printed before a result comes before it
+                while fd in container.logs and self._room(LOGS) and self._read_log(container, fd):
+                    pass
             self.link.send(container.stream, data)
         elif data == b"":
             self.watch(container.output, self._accept, 0)

@@ -166,7 +166,7 @@ class Zygote:
         self.python = python
         try:
             self.process = subprocess.Popen(
-                [python, "-u", "-c", code],
+                [python, "-c", code],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=env,

@@ -190,12 +190,13 @@ class Requests:
     def start(self, message: Message) -> None:
         """Start container ``c``; everything after this on its stream is for the container."""
         head = message.head
+        stream = _stream(head)
         try:
             container = self._start(head)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an end
             word = {"reason": "start", "code": containers.START_FAILED, "signal": None, "input": 0}
             word["detail"] = str(error) or type(error).__name__
-            self.agent.link.end(head["c"], json.dumps(word).encode())
+            self.agent.link.end(stream, json.dumps(word).encode())
             return
         container.timeout = float(head.get("timeout") or 0)
         container.startup_timeout = float(head.get("startup_timeout") or 0)
@@ -235,4 +236,12 @@ class Requests:
         """Send the files that ``patterns`` match under ``root`` on stream ``c``."""
         head = message.head
         source = artifacts.Source(str(head["root"]), [str(p) for p in head["patterns"]])
-        self.agent.feed(head["c"], source)
+        self.agent.feed(_stream(head), source)
+
+
+def _stream(head: Dict[str, Any]) -> int:
+    """The stream that a request is about. Raises ValueError when there cannot be such a one."""
+    stream = head["c"]
+    if type(stream) is not int or not 1 < stream < 1 << 32:
+        raise ValueError("no stream: %r" % stream)
+    return stream

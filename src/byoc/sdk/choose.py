@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import ModuleType
+from typing import NamedTuple
 
 from ..errors import InvalidError, NotFoundError
 from .app import App
@@ -17,8 +17,7 @@ _LISTED = 10
 """How many names an error lists."""
 
 
-@dataclass(frozen=True)
-class Runnable:
+class Runnable(NamedTuple):
     """One function or local entrypoint, the app it belongs to, and what it is called."""
 
     name: str

@@ -14,10 +14,9 @@ import importlib.util
 import linecache
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ..errors import InvalidError, NotFoundError
 
@@ -30,8 +29,7 @@ _FOLLOW = 8
 """How many files away from the script an imported ``app`` is looked for."""
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """What ``byoc run`` was asked for. ``target``: a path, a dotted module or ``-``; ``name``: what
     stood after ``::``, or nothing."""
 

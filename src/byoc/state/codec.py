@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
 from sqlite3 import Row
 from typing import Any, TypeVar
 
@@ -41,7 +40,7 @@ def encode(value: object) -> Value:
     if isinstance(value, int):
         return int(value)
     if isinstance(value, Offer):
-        return json.dumps(asdict(value))
+        return json.dumps(value._asdict())
     if isinstance(value, Mapping):
         return json.dumps(dict(value))
     if isinstance(value, tuple):
@@ -49,9 +48,9 @@ def encode(value: object) -> Value:
     raise TypeError(f"the journal has no column form for {type(value).__name__}")
 
 
-def names(kind: type[Record]) -> list[str]:
+def names(kind: type[Record]) -> tuple[str, ...]:
     """The columns of a record type, in order."""
-    return [field.name for field in fields(kind)]
+    return kind._fields
 
 
 def insertion(table: str, record: Record) -> tuple[str, tuple[Value, ...]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..resources import Offer
 
@@ -14,8 +13,7 @@ INSTANCE_LIVE = ("pending", "running", "idle", "ending", "lost")
 """States of an instance that may still cost money."""
 
 
-@dataclass(frozen=True)
-class Intent:
+class Intent(NamedTuple):
     """The will to rent, on disk before a provider is asked.
 
     ``state``: ``open`` (asked, or about to be), ``launched`` (it has an id), ``failed`` (the
@@ -36,8 +34,7 @@ class Intent:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class InstanceRow:
+class InstanceRow(NamedTuple):
     """One instance as this installation knows it; ``price`` was copied when it was launched.
 
     ``state``: ``pending`` | ``running`` | ``idle`` | ``ending`` | ``lost`` | ``gone``.
@@ -63,8 +60,7 @@ class InstanceRow:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One rung that was tried for a run; ``byoc why`` shows these.
 
     ``offer``: its key. ``outcome``: ``open`` | ``warm`` | ``ok`` | ``refused`` | ``failed`` |
@@ -88,8 +84,7 @@ class Attempt:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One execution of a byoc command.
 
     ``kind``: ``run`` | ``exec`` | ``script``. ``status``: ``running`` | ``ok`` | ``failed`` |
@@ -109,11 +104,10 @@ class Run:
     instances: tuple[str, ...] = ()
     log: str = ""
     detached: bool = False
-    error: Mapping[str, Any] | None = field(default=None)
+    error: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """How long one stage of a run took."""
 
     run: str

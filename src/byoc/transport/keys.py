@@ -12,9 +12,8 @@ import functools
 import os
 import stat
 import struct
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..clock import IDS
 from ..errors import StateError
@@ -27,8 +26,7 @@ _BEGIN, _END = "-----BEGIN OPENSSH PRIVATE KEY-----", "-----END OPENSSH PRIVATE 
 _RAW_PUBLIC = 32  # bytes of a raw ed25519 public key (RFC 8032)
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """The client's own key pair. ``path``: the private key file; ``public``: one OpenSSH line."""
 
     path: Path

@@ -22,8 +22,7 @@ import hmac
 import logging
 import signal
 import threading
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConnectionLostError, HostKeyError, ProtocolError
 from . import library
@@ -361,8 +360,7 @@ class ChannelMixin(_Late):  # type: ignore[misc]
         super()._handle_request(message)
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """paramiko's classes with the mixins above, made by :func:`classes`."""
 
     transport: type[Any]

@@ -6,8 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..clock import SYSTEM, Clock
 from ..errors import (
@@ -41,8 +40,7 @@ _TCP = {
 }
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What a command left. ``exit``: its status, 128 + n after signal n, -1 if it was not told;
     ``out``: all of stdout; ``err``: the last 64 KiB of stderr."""
 

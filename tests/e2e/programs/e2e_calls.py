@@ -192,6 +192,13 @@ def says(n: int) -> int:
     return n
 
 
+@app.function(max_containers=2)
+def chatters(port: int, name: str, lines: int) -> None:
+    at_gate.local(port, name)
+    for i in range(lines):
+        print(name * 20, "line", i)
+
+
 @app.function()
 def weigh(value: Any) -> tuple[str, int, str]:
     view = memoryview(value)

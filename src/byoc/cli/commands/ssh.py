@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -33,8 +34,9 @@ def ssh(
 ) -> int:
     """Open a shell, or run a command, on a live instance.
 
-    byoc ssh ID -- CMD. Without ID, the only running instance. The instance's shell reads CMD, as
-    with ssh. Its host key is the one that byoc made for it; another machine is refused.
+    byoc ssh ID -- CMD. Without ID, the only running instance. CMD in one
+    piece is read by the instance's shell. Its host key is the one that byoc made for it; another
+    machine is refused.
     """
     settings = context.merged()
     wanted, remote = _split(ctx.find_root().obj, list(words or ()))
@@ -87,7 +89,9 @@ def _line(program: str, row: Row, known: Path, key: Path, remote: list[str]) -> 
     for name, value in options.items():
         line += ["-o", f"{name}={value}"]
     line += [f"{row.user}@{row.address}"]
-    return [*line, " ".join(remote)] if remote else line
+    if len(remote) == 1:
+        return [*line, remote[0]]  # for the instance's shell, as with ssh
+    return [*line, shlex.join(remote)] if remote else line
 
 
 def _hold(line: list[str]) -> int:

@@ -31,6 +31,18 @@ LOCK_TIMEOUT = 10.0
 """Longest wait for another client's launch; one takes about 5 ms."""
 LOCK_POLL = 0.002
 ID = re.compile(r"^local-[0-9a-z]{10}$")
+END_COMMAND = "byoc-end"
+"""Command inside a machine that ends it. A name of our own: were PATH lost, the host's own
+``shutdown`` must not be what runs."""
+
+
+def instance_id(token: str) -> str:
+    """The id of the machine of a token: the same on every call, in every process."""
+    import hashlib  # deferred: it loads OpenSSL, 3 ms that only a launch needs
+
+    digest = int.from_bytes(hashlib.sha256(token.encode()).digest()[:8], "big")
+    letters = "0123456789abcdefghjkmnpqrstvwxyz"
+    return "local-" + "".join(letters[(digest >> (5 * i)) & 31] for i in range(10))
 
 
 class Room:

@@ -6,8 +6,8 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ...clock import Clock
 from ...resources import Offer
@@ -25,8 +25,7 @@ _NOISE = re.compile(r"\b(NVIDIA|TESLA|GEFORCE|QUADRO|GRAPHICS|DEVICE|GPU)\b")
 _FORM = re.compile(r"[\s-]+(PCIE|SXM\d?|HBM\d\w?|NVL|\d+\s?GB|BLACKWELL.*|GENERATION)\b")
 
 
-@dataclass(frozen=True)
-class Gpus:
+class Gpus(NamedTuple):
     """``names``: canonical, one per GPU. ``problem``: why asking failed, else empty."""
 
     names: tuple[str, ...] = ()

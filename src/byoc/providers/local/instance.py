@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import hashlib
 import importlib.util
@@ -13,21 +12,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ... import limits
 from ...clock import Clock
 from ...errors import BootError
 from ..base import LaunchRequest
 from . import sandbox, sshd
+from .folder import END_COMMAND, instance_id
 from .machine import files, processes
-from .modes import Mode, find_program
+from .modes import Mode, base_python, find_program, find_uv
 
 SANDBOX_USER = "byoc"
-END_COMMAND = "byoc-end"
-"""Command inside a machine that ends it. A name of our own: were PATH lost, the host's own
-``shutdown`` must not be what runs."""
 _END_NAMES = (END_COMMAND, "shutdown", "poweroff", "halt")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BOOTSTRAP = (
@@ -77,8 +74,7 @@ _TMPDIR_LENGTH = 50
 """Longest path of a temporary folder in which programs can still make sockets (limit 104 bytes)."""
 
 
-@dataclass(frozen=True)
-class Paths:
+class Paths(NamedTuple):
     """Absolute paths of this installation: ``home`` is ``BYOC_HOME``, ``python`` a base Python,
     ``user_homes`` what the user who runs byoc calls home."""
 
@@ -88,21 +84,20 @@ class Paths:
     user_homes: tuple[str, ...]
 
 
-def instance_id(token: str) -> str:
-    """The id of the machine of a token: the same on every call, in every process."""
-    digest = int.from_bytes(hashlib.sha256(token.encode()).digest()[:8], "big")
-    letters = "0123456789abcdefghjkmnpqrstvwxyz"
-    return "local-" + "".join(letters[(digest >> (5 * i)) & 31] for i in range(10))
+def launcher(
+    home: Path, root: Path, mode: Mode, environ: Mapping[str, str], clock: Clock
+) -> Launcher:
+    """The launcher of this installation. ``home``: ``BYOC_HOME``; the rest as in its fields."""
+    paths = Paths(
+        home=home,
+        python=base_python(),
+        uv=find_uv(environ),
+        user_homes=tuple({environ.get("HOME", ""), _account_home()} - {""}),
+    )
+    return Launcher(root, mode, paths, environ, clock)
 
 
-def base_python() -> str:
-    """The Python that runs byoc, without its virtual environment."""
-    base = getattr(sys, "_base_executable", "") or sys.executable
-    return os.path.realpath(base)
-
-
-@dataclass(frozen=True)
-class Launcher:
+class Launcher(NamedTuple):
     """Puts machines up. ``root``: the folder of machines; ``environ``: the client's environment."""
 
     root: Path
@@ -144,7 +139,7 @@ class Launcher:
         record = {
             "id": name,
             "tags": dict(request.tags),
-            "offer": dataclasses.asdict(request.offer),
+            "offer": request.offer._asdict(),
             "address": address[0],
             "port": address[1],
             "user": self.user(),
@@ -326,3 +321,10 @@ def _library_folders() -> tuple[str, ...]:
             path = Path(spec.origin).parent
             found[str(path.parent if spec.submodule_search_locations else path)] = None
     return tuple(found)
+
+
+def _account_home() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # a user id without an account, as in some containers
+        return ""

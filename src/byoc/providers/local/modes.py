@@ -10,9 +10,10 @@ import grp
 import os
 import pwd
 import subprocess
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ...errors import SettingsError
 from .machine import files
@@ -27,8 +28,7 @@ _SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/bin", "/opt/ho
 _NO_LOGIN = ("nologin", "false")
 
 
-@dataclass(frozen=True)
-class Mode:
+class Mode(NamedTuple):
     """How instances of this host are made. ``isolation``: bwrap | none. ``server``: sshd | library.
 
     ``bwrap``, ``sshd``: paths of the binaries, empty when not used. ``isolation_note``,
@@ -94,6 +94,22 @@ def find_program(name: str, environ: Mapping[str, str], more: tuple[str, ...] = 
         if os.path.isabs(path) and os.path.isfile(path) and os.access(path, os.X_OK):
             return path
     return ""
+
+
+def base_python() -> str:
+    """The Python that runs byoc, without its virtual environment."""
+    base = getattr(sys, "_base_executable", "") or sys.executable
+    return os.path.realpath(base)
+
+
+def find_uv(environ: Mapping[str, str]) -> str:
+    """Path of the uv that came with byoc, else of one on PATH, else empty."""
+    try:
+        from uv import find_uv_bin  # third party; costs an import of sysconfig
+
+        return os.path.realpath(find_uv_bin())
+    except (ImportError, FileNotFoundError):
+        return find_program("uv", environ)
 
 
 def _usable_bwrap(environ: Mapping[str, str], memory: Path, fresh: bool) -> tuple[str, str]:

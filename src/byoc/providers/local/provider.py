@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import builtins
-import dataclasses
 import os
-import pwd
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ... import limits
+from ... import _lazy, limits
 from ...clock import Clock
 from ...errors import BadRequestError, BootError, InstanceError
 from ...resources import Offer
 from ..base import Finding, Instance, LaunchRequest, Traits
 from . import checks, host
-from .folder import ID, Folder, Room
-from .instance import END_COMMAND, Launcher, Paths, base_python, instance_id
+from .folder import END_COMMAND, ID, Folder, Room, instance_id
 from .machine import processes
-from .modes import Mode, choose, find_program
+from .modes import Mode, base_python, choose, find_uv
+
+if TYPE_CHECKING:
+    from .instance import Launcher
 
 END_TIMEOUT = limits.EXIT_GRACE + 3.0
 """How long terminate waits for a guardian: the grace that processes get, and time to clear up."""
@@ -95,13 +95,9 @@ class LocalProvider:
         self._folder.sweep()
 
     def _launcher(self) -> Launcher:
-        paths = Paths(
-            home=self._home,
-            python=base_python(),
-            uv=find_uv(self._environ),
-            user_homes=tuple({self._environ.get("HOME", ""), _account_home()} - {""}),
-        )
-        return Launcher(self._folder.root, self.mode(), paths, self._environ, self._clock)
+        """The launching side, which `byoc ps` need not load."""
+        made: Callable[..., Launcher] = _lazy.load("byoc.providers.local.instance:launcher")
+        return made(self._home, self._folder.root, self.mode(), self._environ, self._clock)
 
     def get(self, instance_id: str) -> Instance:
         """The instance now; one that ended is ``gone``, with the reason as ``detail``."""
@@ -139,7 +135,7 @@ class LocalProvider:
         if instance is None:
             detail = "its record cannot be read"
             return Instance(self.name, room.id, "running", _NO_OFFER, {}, detail=detail)
-        return dataclasses.replace(instance, detail=ending)
+        return instance._replace(detail=ending)
 
     def _from_record(
         self, instance_id: str, state: str, record: Mapping[str, Any] | None
@@ -172,7 +168,7 @@ class LocalProvider:
         if detail == "died" and log:
             detail += "; the end of its log: " + log
         known = self._from_record(instance_id, "gone", grave) or unknown
-        return dataclasses.replace(known, detail=detail)
+        return known._replace(detail=detail)
 
     def terminate(self, instance_id: str) -> None:
         """Ends the instance and waits until nothing of it is left. Already gone is success.
@@ -212,20 +208,3 @@ class LocalProvider:
         kept = self._folder.root / "gpus.json"
         gpus = host.find_gpus(self._environ, kept, self._clock, fresh=True)
         return checks.findings(mode, gpus, find_uv(self._environ))
-
-
-def _account_home() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:  # a user id without an account, as in some containers
-        return ""
-
-
-def find_uv(environ: Mapping[str, str]) -> str:
-    """Path of the uv that came with byoc, else of one on PATH, else empty."""
-    try:
-        from uv import find_uv_bin  # third party; costs an import of sysconfig
-
-        return os.path.realpath(find_uv_bin())
-    except (ImportError, FileNotFoundError):
-        return find_program("uv", environ)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import subprocess
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .modes import NAMESPACES
 
@@ -34,8 +34,7 @@ _INTERPRETERS = (
 """Folders below a home where people's Python versions live; images may be built on them."""
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """What a sandbox sees.
 
     ``folder``: the machine's folder. ``hostname``: its name. ``hidden``: folders of the host it
@@ -46,7 +45,7 @@ class View:
     hostname: str
     hidden: tuple[str, ...]
     visible: tuple[str, ...] = ()
-    writable: tuple[str, ...] = field(default=())
+    writable: tuple[str, ...] = ()
 
 
 def devices() -> tuple[str, ...]:

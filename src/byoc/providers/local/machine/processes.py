@@ -8,7 +8,6 @@ their environment, or files of the machine that they hold open.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -36,6 +35,8 @@ def adopt_orphans() -> bool:
     """Makes this process the parent of all orphans below it. False where the system cannot."""
     if not _LINUX:
         return False
+    import ctypes  # 1 ms that the client, which only looks at processes, need not wait for
+
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
