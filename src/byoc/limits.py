@@ -53,7 +53,7 @@ MAX_MESSAGE = 64 * 1024 * 1024 * 1024
 
 # --- dispatch -------------------------------------------------------------------------------
 BATCH_MAX = 64
-"""Most inputs in one message (perf.md 3.8: beyond 64 the transport is not the limit)."""
+"""Most inputs in one message (docs/performance.md: beyond 64 the transport is not the limit)."""
 PREFETCH_TARGET = 0.03
 """Seconds of predicted work kept queued at a container: hides a round trip without hoarding."""
 PREFETCH_MAX = 256

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import f_work
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from byoc import limits
 from byoc.errors import AgentError, ProtocolError
 from byoc.wire import link
-from tests.faults.world import LEASE, World, machines
+from tests.faults.world import LEASE, Tap, Taps, World, machines
 from tests.gate import Gate
 from tests.helpers import until
 
@@ -38,43 +37,6 @@ GARBAGE: dict[str, bytes] = {
     "an unknown kind": frame(99, 16, 0, FAR),
 }
 EVERY = pytest.mark.parametrize("garbage", list(GARBAGE.values()), ids=list(GARBAGE))
-
-
-class Tap:
-    """A stream in which bytes can be put, in both directions, behind the agent's hello.
-
-    ``turn``: changes what is read from the agent.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._turned = b""
-        self.greeted = False
-        self.turn: Callable[[bytes], bytes] = lambda data: data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def read(self, n: int) -> bytes:
-        data: bytes = self._stream.read(n)
-        if not self.greeted:
-            self.greeted = True
-            return data
-        return self.turn(data)
-
-
-class Taps:
-    """Makes a tap of every stream; ``begin(tap)`` prepares each."""
-
-    def __init__(self, begin: Callable[[Tap], None] = lambda tap: None) -> None:
-        self.made: list[Tap] = []
-        self._begin = begin
-
-    def __call__(self, stream: Any) -> Tap:
-        tap = Tap(stream)
-        self._begin(tap)
-        self.made.append(tap)
-        return tap
 
 
 def once(garbage: bytes) -> Callable[[bytes], bytes]:

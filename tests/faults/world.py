@@ -120,6 +120,42 @@ class Forged:
         return self._forge(self._connection.exec(command, stdin_first))
 
 
+class Tap:
+    """A stream in which bytes can be put, in both directions, behind the agent's hello.
+
+    ``turn``: changes what is read from the agent.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.greeted = False
+        self.turn: Callable[[bytes], bytes] = lambda data: data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def read(self, n: int) -> bytes:
+        data: bytes = self._stream.read(n)
+        if not self.greeted:
+            self.greeted = True
+            return data
+        return self.turn(data)
+
+
+class Taps:
+    """Makes a tap of every stream; ``begin(tap)`` prepares each."""
+
+    def __init__(self, begin: Callable[[Tap], None] = lambda tap: None) -> None:
+        self.made: list[Tap] = []
+        self._begin = begin
+
+    def __call__(self, stream: Any) -> Tap:
+        tap = Tap(stream)
+        self._begin(tap)
+        self.made.append(tap)
+        return tap
+
+
 class World:
     """One data folder, its journal and its provider."""
 

@@ -1,7 +1,7 @@
 """Where words go: a command's data on stdout, everything else on stderr.
 
 This module alone knows about quiet, JSON, colour and terminals, and alone owns rich, which is
-imported only for the live line of a terminal (importing it costs 20-40 ms of CPU; perf.md 1).
+imported only for the live line of a terminal (importing it costs 20-40 ms of CPU).
 """
 
 from __future__ import annotations

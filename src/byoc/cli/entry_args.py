@@ -1,6 +1,6 @@
 """The command line of the user's own function: an option per parameter, read from its signature.
 
-The rules are Modal's (modal-api.md 1.14): every parameter is an option, required without a default;
+The rules are Modal's (client 1.6.4): every parameter is an option, required without a default;
 ``foo_bar`` is ``--foo-bar``; ``bool`` is ``--x/--no-x``; without annotation it is a text;
 ``*args`` takes what is left as it stands. Anything else is refused before something is rented.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import threading
@@ -63,7 +64,7 @@ class LiveInstance:
         self._reporter = reporter
         self._on_lost = on_lost
         self._lock = threading.Lock()
-        self._next_stream = FIRST_STREAM
+        self._streams = itertools.count(FIRST_STREAM)
         self._files: dict[str, mounts.FileEntry] = {}
         self._synced: list[list[Any]] | None = None
         self._envs: dict[str, dict[str, Any]] = {}
@@ -173,9 +174,7 @@ class LiveInstance:
 
     def new_stream(self) -> int:
         """A stream number that no container of this session had."""
-        with self._lock:
-            self._next_stream += 1
-            return self._next_stream - 1
+        return next(self._streams)  # no lock: sync holds it while it waits for the reader
 
     def start_function(
         self,

@@ -98,7 +98,7 @@ class SshDialer:
 
 
 def _hurry(door: socket.socket) -> None:
-    """Send and acknowledge at once: a greeting acknowledged late costs 40 ms (perf.md 3.1).
+    """Send and acknowledge at once: a greeting acknowledged late costs 40 ms (docs/performance.md).
 
     And give up sending into a dead network, as the transport's own sockets do (both Linux only).
     """

@@ -1,6 +1,6 @@
 """What the providers' lists mean for the journal: a pure function, no request and no clock.
 
-Rules (reliability.md section 3): unknown is not failed, absent is not gone. An intent without an
+Rules: unknown is not failed, absent is not gone. An intent without an
 instance is closed only after :data:`LIST_GRACE`; an instance that a list lacks is asked for by id;
 one that was ended but is still listed is ended again. What another live client holds is left alone.
 """
@@ -16,7 +16,7 @@ from ..state import InstanceRow, Intent
 
 LIST_GRACE = 180.0
 """Seconds after which an instance that no list shows does not exist: clouds' reads may lag their
-writes by a minute or two (reliability.md 2.4 and rule 4)."""
+writes by a minute or two."""
 
 
 class View(NamedTuple):

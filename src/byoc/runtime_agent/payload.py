@@ -1,7 +1,8 @@
 """Values and exceptions as bytes, on both ends. CPython 3.8+.
 
 A value is one pickle (protocol 5) followed by its out-of-band buffers, so large arrays are never
-copied. The C pickler is tried first; cloudpickle only where it fails (perf.md 6: 4.6 x slower).
+copied. The C pickler is tried first; cloudpickle only where it fails, being 4.6 times slower
+(docs/performance.md).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One process per environment that forks containers.
 
 It has Python started and byoc's own modules loaded, so a container costs a fork and not a Python
-start (perf.md 4: 1.3 ms against 6 to 48). It loads nothing of the user's: a fork with threads or a
-GPU context would be broken.
+start: 1.3 ms against 6 to 48 (docs/performance.md). It loads nothing of the user's: a fork with
+threads or a GPU context would be broken.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Find what in an imported program is to be run. Modal's precedence (modal-api.md 1.14)."""
+"""Find what in an imported program is to be run. Modal's precedence (client 1.6.4)."""
 
 from __future__ import annotations
 

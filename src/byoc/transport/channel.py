@@ -11,7 +11,7 @@ from ..errors import ConnectionLostError, Error, InstanceError, ProtocolError
 from .stream import Buffer
 
 SLICE = 32 * 1024 - 64
-"""Bytes of a data message: what a 32 KiB packet holds beside its headers (perf.md 3.9)."""
+"""Bytes of a data message: what a 32 KiB packet holds beside its headers (docs/performance.md)."""
 CLOSE_GRACE = 0.5
 """Seconds that a close may wait for the socket to take its message, before the connection is cut:
 a socket that takes nothing for so long is dead or will not matter to who is closing."""

@@ -1,7 +1,8 @@
 """SSH packets read ahead: one ``recv`` serves many packets.
 
 paramiko's own packetizer makes two ``recv`` calls for each packet. This one reads what is there,
-up to 512 KiB, and cuts packets out of it: 1.2 to 1.47 GB/s up where paramiko has 0.8 (perf.md 3.5).
+up to 512 KiB, and cuts packets out of it: 1.2 to 1.47 GB/s up where paramiko has 0.8
+(docs/performance.md).
 It also refuses impossible packet lengths, which paramiko would try to read.
 """
 
@@ -22,7 +23,7 @@ MAX_LINE = 8 * 1024
 """Longest line before or in the version exchange (RFC 4253 4.2 allows 255 bytes for the latter)."""
 QUICK_READS = 200
 """Reads after which TCP_QUICKACK is no longer re-armed: sshd's Nagle waits for our ACK, so each
-delayed ACK of a handshake or a first exec costs 40 ms (perf.md 3.1); bulk data needs none of it."""
+delayed ACK of a handshake or a first exec costs 40 ms; bulk data needs none of it."""
 
 _Late: Any = object  # stands for paramiko's Packetizer, which packetizer_class() loads: 100 ms
 

@@ -1,6 +1,6 @@
 """paramiko's Transport, Channel and AuthHandler with the waiting taken out.
 
-What differs from paramiko, and why (perf.md 3.1 to 3.9):
+What differs from paramiko, and why (docs/performance.md):
 
 * The key exchange's first message leaves with our version line, not after the server's answers.
   We offer one method, so the server can choose no other, and the bytes and their order are those
@@ -36,9 +36,9 @@ KEX = "curve25519-sha256@libssh.org"
 KEX_OTHERS = ("ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "diffie-hellman-group16-sha512")
 """Offered when a server has no curve25519, as in FIPS mode."""
 CIPHERS = ("aes256-gcm@openssh.com", "aes128-gcm@openssh.com", "aes256-ctr")
-"""In order; GCM carries 1.6 times what CTR does (perf.md 3.5)."""
+"""In order; GCM carries 1.6 times what CTR does (docs/performance.md)."""
 WINDOW = 2 * 1024 * 1024
-"""Receive window of a channel. OpenSSH's default; larger ones make sshd quadratic (perf.md 3.5)."""
+"""Receive window of a channel. OpenSSH's default; larger ones make sshd quadratic."""
 PACKET = 32 * 1024
 """Largest packet we ask for and send."""
 HEADER_LINES = 20

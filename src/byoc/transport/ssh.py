@@ -24,7 +24,7 @@ from .stream import Buffer
 
 IDLE_POLL = 5.0
 """Socket timeout, the only reason for an idle connection's thread to wake: paramiko's 0.1 s costs
-25 times the CPU (perf.md 3.6)."""
+25 times the CPU (docs/performance.md)."""
 RUN_OUTPUT = 16 * 1024 * 1024
 """Most output that :meth:`Connection.run` takes; it is for probes, not for data."""
 RUN_READ = 64 * 1024
@@ -33,7 +33,7 @@ JOIN_GRACE = 2.0
 """Seconds that a close waits for the connection's thread, which needs ~1 ms to end."""
 
 _TCP = {
-    "TCP_NODELAY": 1,  # small messages leave at once: 44 ms per exec (perf.md 3.1)
+    "TCP_NODELAY": 1,  # small messages leave at once: 44 ms per exec (docs/performance.md)
     "TCP_QUICKACK": 1,  # and so do the server's, until the packetizer lets go of it
     "TCP_USER_TIMEOUT": int(SILENCE_LIMIT * 1000),  # a send into a dead network ends
     "TCP_NOTSENT_LOWAT": 256 * 1024,  # on a slow line what waits, waits where it can be overtaken
