@@ -95,10 +95,10 @@ def main() -> None:
             systems |= peers(folder)
         for run in systems.values():  # fill caches: environment, bytecode, pages
             run(env)
-        seconds: dict[str, list[float]] = {name: [] for name in systems}
+        seconds: dict[str, list[float]] = {system: [] for system in systems}
         for _ in range(options.reps):
-            for name, run in systems.items():
-                seconds[name].append(run(env))
+            for system, run in systems.items():
+                seconds[system].append(run(env))
         subprocess.run([*byoc[:3], "down", "--all", "--quiet"], env=env, check=False)
     report(seconds, options.json)
 

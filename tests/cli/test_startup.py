@@ -51,9 +51,9 @@ def test_quick_commands_load_nothing_heavy(
     assert not modules & {*HEAVY, "rich"}
 
 
-def test_a_listing_loads_no_part_of_a_launch(project: Path, shared_env: dict[str, str]) -> None:
+def test_a_listing_loads_no_part_of_a_launch(tmp_path: Path, shared_env: dict[str, str]) -> None:
     """``byoc ps`` waits neither for OpenSSL and ctypes nor for what puts machines up."""
-    modules = loaded(["ps"], project, shared_env)
+    modules = loaded(["ps"], tmp_path, shared_env)
     assert not modules & {"_hashlib", "ctypes", "secrets", "byoc.providers.local.instance"}
 
 

@@ -40,9 +40,9 @@ def test_one_function_is_set_up_while_another_one_runs(
         gate.let_go()  # its result is among what comes late
         spawning = threading.Thread(target=lambda: light.spawn(gate.port, "second"), daemon=True)
         spawning.start()
-        gate.wait_for(2)
-        answers.set()
         spawning.join(10)
+        assert not spawning.is_alive()
+        answers.set()
         gate.open()
         assert first.get(timeout=20) == "first done"
         assert other.get(timeout=20) == "other heavy"

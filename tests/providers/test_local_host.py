@@ -12,8 +12,9 @@ import pytest
 from byoc import providers
 from byoc.clock import SYSTEM
 from byoc.errors import NotFoundError, SettingsError
+from byoc.providers.base import HostKey, LaunchRequest
 from byoc.providers.local import host, modes
-from byoc.resources import parse_gpu
+from byoc.resources import Offer, parse_gpu
 from tests.helpers import ROOT
 from tests.providers.world import ShiftedClock, World
 
@@ -182,6 +183,14 @@ def test_providers_are_found_by_name(byoc_home: Path) -> None:
     with pytest.raises(NotFoundError, match="'nowhere'") as caught:
         providers.get("nowhere", home=byoc_home, environ={})
     assert "local" in caught.value.hints[0]
+
+
+def test_a_private_key_is_never_shown() -> None:
+    """Neither a host key nor the request that carries it shows the private half as text."""
+    offer = Offer("local", "local", "host", "host", "on-demand", 0.0, 1.0, 128)
+    request = LaunchRequest("token", offer, {}, HostKey("PRIVATE", "public"), "client", 60.0)
+    assert "public" in f"{request.host_key}" and "host" in str(request)
+    assert "PRIVATE" not in f"{request.host_key} {request.host_key!r} {request}"
 
 
 def test_knowing_the_names_loads_no_provider() -> None:

@@ -21,7 +21,10 @@ SANDBOX_ID = 1000
 _SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108 - the machine's own, not the host's
 _DEVICES = ("/dev/nvidia*", "/dev/dxg", "/dev/dri")
 _RUN_KEEPS = ("/run/current-system", "/run/opengl-driver", "/run/nvidia-persistenced")
-_ROOTS_SECRETS = ("/etc/shadow*", "/etc/gshadow*", "/etc/ssh/ssh_host_*_key", "/etc/sudoers")
+_ROOTS_SECRETS = (
+    *("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-"),  # by name: locks come and go
+    *("/etc/ssh/ssh_host_*_key", "/etc/sudoers"),
+)
 _ROOTS_FOLDERS = ("/home", "/etc/ssl/private", "/etc/sudoers.d")
 """What root could read and an ordinary user could not: hidden when root runs byoc, because the
 sandbox's user is then the owner of these files."""
