@@ -61,19 +61,13 @@ class Guardian:
 
     def start(self, listen: int) -> None:
         """Boots: from here on the machine answers on its socket, or has ended."""
-        files.write_whole(self._pid_file, b"%d\n" % os.getpid())
+        self._hear_signals()
+        files.write_whole(self._pid_file, b"%d\n" % os.getpid())  # from here on it can be asked
         processes.adopt_orphans()
         # Read and write, so that the pipe never reports an end when a writer leaves.
         self._control = os.open(
             os.path.join(self._folder, "control"), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
         )
-        self._wake, wake_end = os.pipe()
-        for end in (self._wake, wake_end):
-            os.set_blocking(end, False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_end_signal)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         watch, self._alive = os.pipe()  # our end closes when we die, whatever kills us
         os.set_inheritable(watch, True)
         os.set_inheritable(listen, True)
@@ -81,6 +75,15 @@ class Guardian:
         self._init = self._spawn(argv, self._plan["env"])
         os.close(watch)
         os.close(listen)
+
+    def _hear_signals(self) -> None:
+        self._wake, wake_end = os.pipe()
+        for end in (self._wake, wake_end):
+            os.set_blocking(end, False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_end_signal)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
 
     def _on_end_signal(self, *_: object) -> None:
         self._asked = self._asked or "terminated"
