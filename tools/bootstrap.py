@@ -149,8 +149,10 @@ def bundled_pip() -> Path | None:
     spec = importlib.util.find_spec("ensurepip")
     if spec is not None and spec.origin is not None:
         folders.insert(0, Path(spec.origin).parent / "_bundled")
-    wheels = [wheel for folder in folders for wheel in sorted(folder.glob("pip-*.whl"))]
-    return wheels[-1] if wheels else None
+    for folder in folders:  # its own first: another Python's pip may not start on this one
+        if wheels := sorted(folder.glob("pip-*.whl")):
+            return wheels[-1]
+    return None
 
 
 def find_uv(target: Path, lock: Path, pip: list[str], env: Mapping[str, str]) -> str:

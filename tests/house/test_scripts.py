@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ensurepip
 import os
 import resource
 import shutil
@@ -140,6 +141,13 @@ def test_without_pip_and_uv_the_message_says_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(bootstrap.SetupError, match="apt-get install python3-venv"):
         bootstrap.find_uv(tmp_path / ".venv", ROOT / "requirements.lock", [], {})
+
+
+def test_this_pythons_own_pip_comes_first() -> None:
+    """The wheel that came with this Python is used before any that the system keeps for another."""
+    own = Path(ensurepip.__file__).parent / "_bundled"
+    found = bootstrap.bundled_pip()
+    assert found is None or not any(own.glob("pip-*.whl")) or found.parent == own
 
 
 def test_uv_reaches_the_index_that_pip_is_set_up_for(tmp_path: Path) -> None:
