@@ -67,12 +67,13 @@ from pathlib import Path
 from byoc import settings
 from byoc.cli.drivers import Driver
 from byoc.cli.interrupts import Interrupts
+from byoc.engine import threads
 found = settings.load(Path.cwd(), {"BYOC_HOME": sys.argv[1]})
 driver = Driver(found, "run-7")
 with Interrupts():
     try:
         print("driving", flush=True)
-        queue.SimpleQueue().get()
+        threads.take(queue.SimpleQueue())
     except KeyboardInterrupt:
         driver.close()
         sys.exit(5)

@@ -12,13 +12,14 @@ import pytest
 PROGRAM = """
 import queue, sys, threading
 from byoc.cli.interrupts import Interrupts
+from byoc.engine import threads
 
 def say(word):
     print(word, flush=True)
 
 def wait():
     say("waiting")
-    queue.SimpleQueue().get()
+    threads.take(queue.SimpleQueue())
 
 with Interrupts() as interrupts:
     try:

@@ -10,6 +10,7 @@ from typing import Any
 from .. import limits
 from ..errors import CancelledError
 from ..runtime_agent import payload
+from . import threads
 from .inputs import FAILURE, ITEM, ITEMS_END, Buffer, Input, Outcome
 from .results import unpicklable, value_of
 from .session import Session
@@ -52,7 +53,11 @@ class PendingCall:
         if self._final is not None:
             return self._final
         try:
-            outcome = self._arrived.get(timeout=timeout and max(0.0, timeout), block=timeout != 0)
+            outcome = (
+                threads.take(self._arrived)
+                if timeout is None
+                else self._arrived.get(timeout=max(0.0, timeout), block=timeout > 0)
+            )
         except Empty:
             raise TimeoutError(f"{self._spec.name} has no result yet") from None
         with self._lock:  # of two that arrive, a value and a cancellation, the first one counts
@@ -98,7 +103,7 @@ def items(
     finished = False
     try:
         while True:
-            outcome = arrived.get()
+            outcome = threads.take(arrived)
             if outcome.kind == ITEM and outcome.error is None:
                 yield value_of(outcome, spec.renames)
                 continue
@@ -164,7 +169,7 @@ class MapRun:
 
     def _take(self) -> tuple[int, Any]:
         """The next outcome: (index of its input, value). A failure raises at once."""
-        item, outcome = self._arrived.get()
+        item, outcome = threads.take(self._arrived)
         del self._flying[item.id]
         try:
             return item.index, value_of(outcome, self._spec.renames)

@@ -123,7 +123,7 @@ class Commands(Base):
             threads.start("byoc-stdin", lambda: _feed(host, slot, stdin))
         else:
             host.end_input(slot)
-        word = ended.get()
+        word = threads.take(ended)
         self._program = None
         if isinstance(word, InstanceError):
             raise word

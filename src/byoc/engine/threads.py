@@ -6,6 +6,7 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from ..clock import Clock
@@ -18,6 +19,20 @@ def start(name: str, work: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=work, name=name, daemon=True)
     thread.start()
     return thread
+
+
+SLICE = 0.5
+"""Seconds of one wait of the main thread. A signal that arrives between Python's last look and the
+system's wait is seen only when that wait ends: without slices, with the next outcome."""
+
+
+def take(queue: SimpleQueue[T]) -> T:
+    """The next thing in a queue, however long it takes; signals are heard meanwhile."""
+    while True:
+        try:
+            return queue.get(timeout=SLICE)
+        except Empty:
+            continue
 
 
 class Task(Generic[T]):
@@ -37,7 +52,8 @@ class Task(Generic[T]):
 
     def result(self) -> T:
         """Wait; the value, or the exception."""
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(SLICE)
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]
