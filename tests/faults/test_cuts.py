@@ -155,10 +155,10 @@ def test_silence_is_noticed(world: World, gate: Gate) -> None:
 
 def test_lease_is_renewed(world: World, gate: Gate) -> None:
     """A call that takes many leases keeps its instance while the line is well."""
-    with world.run(f_work.app, lease=2):
+    with world.run(f_work.app, lease=4):
         call = f_work.at_gate.spawn(gate.port, "a")
         gate.wait_for(1)
-        passed(5)
+        passed(9)
         gate.open()
         assert call.get(timeout=60) == "a done"
     assert (gate.begun, world.reporter.losses) == (["a"], 0)
