@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import os
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -441,11 +440,6 @@ def container_image() -> str | None:
 def in_container() -> bool:
     """Does this process run inside a container of byoc's?"""
     return CONTAINER_VARIABLE in os.environ
-
-
-def local_minor() -> str:
-    """This interpreter's minor version, such as ``"3.12"``."""
-    return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def _from_recipe(python: str | None, force: bool, steps: tuple[Step, ...]) -> Image:

@@ -17,7 +17,7 @@ from . import params, running
 from .entrypoint import LocalEntrypoint
 from .function import Function
 from .origin import source_of
-from .secret import Secret
+from .secret import Secret, resolve_all
 
 if TYPE_CHECKING:
     from ..engine.session import Session
@@ -186,10 +186,7 @@ class App:
         extra = params.environment(where, env)
 
         def read() -> dict[str, str]:
-            found: dict[str, str] = {}
-            for secret in secrets:
-                found.update(secret.resolve())
-            return {**found, **extra}
+            return {**resolve_all(secrets), **extra}
 
         return read
 

@@ -8,7 +8,7 @@ inside the container the names are looked up in the environment that the secret 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ class Secret:
         return self
 
 
-def resolve_all(secrets: list[Secret]) -> dict[str, str]:
+def resolve_all(secrets: Sequence[Secret]) -> dict[str, str]:
     """The variables of all, later ones over earlier ones."""
     values: dict[str, str] = {}
     for secret in secrets:
