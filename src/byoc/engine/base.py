@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ..clock import Clock, Ids
 from ..errors import CancelledError, Error, InstanceError, ProviderError
 from ..fleet import Fleet, open_fleet
 from ..fleet.ports import Dialer
+from ..images import mounts, native
 from ..placement import Rules
 from ..resources import Resources
 from ..runtime_agent import bundle
@@ -293,6 +295,18 @@ class Base:
                 return host
         host.abandon()
         raise CancelledError("the run is over")
+
+    def _ready(
+        self, host: LiveInstance, files: Sequence[mounts.FileEntry], plan: native.EnvPlan
+    ) -> dict[str, Any]:
+        """Have files and an environment on an instance: the stage ``image``; ``run`` follows."""
+        begun = self.clock.mono()
+        self._stage("image", "start")
+        env = host.prepare(files, plan)
+        if env["built"] or "image" not in self._reporter.seconds:  # once, not for each function
+            self._stage("image", "done", "built" if env["built"] else "cached", begun)
+        self._stage("run", "start")
+        return env
 
     def _stage(self, name: str, status: str, detail: str = "", begun: float | None = None) -> None:
         now = self.clock.mono()

@@ -7,14 +7,13 @@ import os
 import queue
 import select
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import limits
 from ..errors import ContainerError, FunctionTimeoutError, InstanceError, RemoteError
-from ..images import mounts, native
+from ..images import mounts
 from ..images.recipe import Image
 from ..resources import Resources
 from . import sources, threads
@@ -84,23 +83,13 @@ class Commands(Base):
         return self.command(["python", "-u", "-m", name, *args], folder, stdin=stdin)
 
     def _set_up(self, folder: Path, image: Image) -> tuple[LiveInstance, dict[str, Any]]:
-        resources = Resources()
         entries = mounts.collect(
             mounts.for_folder(folder, notice=self._reporter.notice),
             mounts.for_image(image, self._reporter.notice),
         )
-        plan = native.plan(
-            image,
-            local_python=f"{sys.version_info[0]}.{sys.version_info[1]}",
-            candidates=sources.interpreters(),
-        )
-        host = self._instance(self.merged(resources))
-        begun = self.clock.mono()
-        self._stage("image", "start")
-        env = host.prepare(entries, plan)
-        self._stage("image", "done", "built" if env["built"] else "cached", begun)
-        self._stage("run", "start")
-        return host, env
+        plan = sources.plan_of(image)
+        host = self._instance(self.merged(Resources()))
+        return host, self._ready(host, entries, plan)
 
     # --- running --------------------------------------------------------------------------
 
@@ -113,8 +102,8 @@ class Commands(Base):
         cwd: str,
         stdin: Any,
     ) -> int:
-        wanted = next((g.count for g in self.options.gpu or ()), 0)
-        slot = Slot(host, host.new_stream(), self._ids.new("ta"), tuple(host.free_gpus[:wanted]))
+        gpus = host.take_gpus(self.merged(Resources()).gpus) or ()
+        slot = Slot(host, host.new_stream(), self._ids.new("ta"), gpus)
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._program = (slot, ended)
         timeout = self.options.timeout or 0.0

@@ -18,6 +18,8 @@ from ..errors import ConnectionLostError, ImageBuildError, InstanceError, Invali
 from ..fleet.held import Held
 from ..images import mounts
 from ..images.native import EnvPlan
+from ..placement.match import is_gpu
+from ..resources import GpuRequest
 from ..runtime_agent.bundle import Bundle
 from ..wire import link, messages
 from . import threads
@@ -169,6 +171,19 @@ class LiveInstance:
 
     def _ask(self, head: Mapping[str, Any], *buffers: link.Buffer) -> dict[str, Any]:
         return _answer(self._link.request(head, *buffers))
+
+    def take_gpus(self, wanted: Sequence[GpuRequest]) -> tuple[int, ...] | None:
+        """The lowest free GPUs for one more container; None when too few are free.
+
+        ``wanted``: the choices of a request; the one that this machine's kind fits counts.
+        """
+        count = next((one.count for one in wanted if is_gpu(one, self.offer.gpu)), 0)
+        if count > len(self.free_gpus):
+            return None
+        self.free_gpus.sort()
+        taken = tuple(self.free_gpus[:count])
+        del self.free_gpus[:count]
+        return taken
 
     # --- containers -----------------------------------------------------------------------
 

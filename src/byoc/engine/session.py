@@ -6,7 +6,6 @@ happens in threads of its own, so a caller only ever waits for its own outcome.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +17,6 @@ from ..clock import IDS, SYSTEM, Clock, Ids
 from ..errors import Error, ExecutionError, InstanceError
 from ..fleet.ports import Dialer
 from ..images import mounts, native
-from ..placement.match import is_gpu
 from ..runtime_agent import payload
 from ..settings import Settings
 from ..wire import messages
@@ -80,8 +78,7 @@ class Session(Commands):
         self._pools: dict[int, Pool] = {}
         self._prepared: dict[tuple[int, int], _Prepared] = {}
         self._bringing: set[int] = set()
-        self._pools_by_id: dict[int, Pool] = {}
-        self._starving: set[int] = set()
+        self._starving: dict[int, Pool] = {}  # by id, those that wait for GPUs
         self._specs: list[FunctionSpec] = []
         self._next_input = 1
 
@@ -132,7 +129,6 @@ class Session(Commands):
                     resources=self.merged(spec.resources),
                 )
             )
-            self._pools_by_id[id(pool)] = pool
             self._pools[id(spec)] = pool
             self._specs.append(spec)  # so that its id stays its own
         return pool
@@ -182,13 +178,13 @@ class Session(Commands):
             return [], []
         starts: list[Slot] = []
         stops: list[Slot] = []
-        self._starving.discard(id(pool))
-        wanted = pool.wanted(self._share(pool, host))
+        self._starving.pop(id(pool), None)
+        wanted = pool.wanted(host.offer.cpus)
         while len(pool.live) < wanted:
-            gpus = self._take_gpus(pool, host)
+            gpus = host.take_gpus(pool.spec.resources.gpus)
             if gpus is None:
                 if not pool.live:
-                    self._starving.add(id(pool))
+                    self._starving[id(pool)] = pool
                     stops = self._make_room(pool, host)
                 break
             slot = Slot(host, host.new_stream(), self._ids.new("ta"), gpus)
@@ -211,25 +207,9 @@ class Session(Commands):
     def _feed_starving(self) -> None:
         """Something became free: the functions that wait for room look again."""
         with self._lock:
-            waiting = [self._pools_by_id[key] for key in self._starving]
+            waiting = list(self._starving.values())
         for pool in waiting:
             self._pump(pool)
-
-    @staticmethod
-    def _share(pool: Pool, host: LiveInstance) -> float:
-        return host.offer.cpus
-
-    @staticmethod
-    def _take_gpus(pool: Pool, host: LiveInstance) -> tuple[int, ...] | None:
-        """GPUs for one more container; None when too few are free."""
-        fitting = (g.count for g in pool.spec.resources.gpus if is_gpu(g, host.offer.gpu))
-        wanted = next(fitting, 0)
-        if wanted > len(host.free_gpus):
-            return None
-        host.free_gpus.sort()
-        taken = tuple(host.free_gpus[:wanted])
-        del host.free_gpus[:wanted]
-        return taken
 
     def _host_for(self, pool: Pool) -> LiveInstance | None:
         for host in self._hosts:
@@ -271,7 +251,9 @@ class Session(Commands):
         try:
             baggage = self._gather(pool.spec)  # what is wrong with it must cost nothing
             host = self._instance(pool.spec.resources)
-            self._prepare(pool, host, baggage)
+            env = self._ready(host, baggage.files, baggage.plan)
+            with self._lock:
+                self._prepared[(id(host), id(pool))] = _Prepared(baggage.plan, env, baggage.code)
         except BaseException as error:  # noqa: BLE001 - told to every caller that waits for it
             with self._lock:
                 self._bringing.discard(id(pool))
@@ -284,20 +266,9 @@ class Session(Commands):
         self._pump(pool)
 
     def _gather(self, spec: FunctionSpec) -> _Baggage:
-        local = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        plan = native.plan(spec.image, local_python=local, candidates=sources.interpreters())
+        plan = sources.plan_of(spec.image)
         code = sources.pickled(spec) if spec.by_value else []
         return _Baggage(sources.files_of(spec, self._reporter.notice), plan, code)
-
-    def _prepare(self, pool: Pool, host: LiveInstance, baggage: _Baggage) -> None:
-        begun = self.clock.mono()
-        self._stage("image", "start")
-        env = host.prepare(baggage.files, baggage.plan)
-        with self._lock:
-            self._prepared[(id(host), id(pool))] = _Prepared(baggage.plan, env, baggage.code)
-        if env["built"] or "image" not in self._reporter.seconds:  # once, not for each function
-            self._stage("image", "done", "built" if env["built"] else "cached", begun)
-        self._stage("run", "start")
 
     def _fail(self, pool: Pool, error: BaseException, again: bool) -> None:
         """Nothing of this pool can run here: everything that waits is told why, or tried on

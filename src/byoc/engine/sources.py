@@ -9,15 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import InvalidError
-from ..images import mounts
+from ..images import mounts, native
+from ..images.recipe import Image
 from ..runtime_agent import payload
 from .results import unpicklable
-from .spec import FunctionSpec
+from .spec import FunctionSpec, local_minor
 
 BIG_FUNCTION = 256 * 1024
 """A pickled function above this has probably captured data (Modal warns at the same size)."""
 HUGE_FUNCTION = 16 * 1024 * 1024
 """Modal's limit."""
+
+
+def plan_of(image: Image) -> native.EnvPlan:
+    """How an image's environment is built; one that names no Python gets the client's."""
+    return native.plan(image, local_python=local_minor(), candidates=interpreters())
 
 
 def files_of(spec: FunctionSpec, notice: Callable[[str], None]) -> list[mounts.FileEntry]:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from ..images.recipe import Image
 
 
+def local_minor() -> str:
+    """This interpreter's minor version, such as ``3.12``."""
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
 class Source(NamedTuple):
     """Where a function's code is.
 
@@ -81,7 +86,7 @@ class FunctionSpec:
         Raises ExecutionError; where the function is declared, so before anything is rented.
         """
         theirs = self.image.python_version
-        ours = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        ours = local_minor()
         if theirs is None or not self.by_value or ".".join(theirs.split(".")[:2]) == ours:
             return
         why = "serialized=True" if self.serialized else "it has no source file"
