@@ -51,10 +51,32 @@ class RetryPolicy(NamedTuple):
         return float(min(self.max_delay, self.initial_delay * self.backoff ** (failures - 1)))
 
 
+class Concurrency(NamedTuple):
+    """How many inputs a container runs at once: scaling aims at ``target``, bursts go to ``most``."""
+
+    most: int = 1
+    target: int = 1
+
+
+class Batching(NamedTuple):
+    """Inputs are run together: up to ``size`` of them, the first waiting at most ``wait`` s."""
+
+    size: int
+    wait: float
+
+
 @dataclass(frozen=True)
 class FunctionSpec:
-    """One function. ``environ``: gives the variables of ``secrets=`` and ``env=``, asked once per
-    run. ``timeout``/``startup_timeout``: seconds per attempt / for import and set-up."""
+    """What one kind of container serves: a function, or a class with its methods.
+
+    ``raw``: the undecorated function or class. ``environ``: gives the variables of ``secrets=`` and
+    ``env=``, asked once per run. ``timeout``/``startup_timeout``: seconds per attempt / for import
+    and set-up. ``methods``: of a class, each method's name and whether it is a generator; empty for
+    a function. ``parameters``: of a class, its ``parameter()`` values as canonical JSON (bytes as
+    ``{"b64": ...}``). ``variant``: what ``with_options`` and the like changed, as canonical JSON, so
+    that a container can name this spec to the client. ``memory_limit``: MiB, above which a
+    container is killed; None is no limit. Containers are shared by all callers of one spec object.
+    """
 
     app: str
     name: str
@@ -74,6 +96,16 @@ class FunctionSpec:
     buffer_containers: int = 0
     scaledown_window: float | None = None
     single_use: bool = False
+    concurrency: Concurrency = Concurrency()
+    batching: Batching | None = None
+    methods: tuple[tuple[str, bool], ...] = ()
+    parameters: str = ""
+    variant: str = ""
+    memory_limit: int | None = None
+
+    def yields(self, method: str = "") -> bool:
+        """Whether the function, or this method of the class, is a generator."""
+        return dict(self.methods)[method] if method else self.generator
 
     @property
     def by_value(self) -> bool:
