@@ -52,10 +52,13 @@ class RetryPolicy(NamedTuple):
 
 
 class Concurrency(NamedTuple):
-    """How many inputs a container runs at once: scaling aims at ``target``, bursts go to ``most``."""
+    """Inputs that a container runs at once: scaling aims at ``target``, bursts go to ``most``."""
 
     most: int = 1
     target: int = 1
+
+
+ONE_AT_A_TIME = Concurrency()
 
 
 class Batching(NamedTuple):
@@ -71,11 +74,11 @@ class FunctionSpec:
 
     ``raw``: the undecorated function or class. ``environ``: gives the variables of ``secrets=`` and
     ``env=``, asked once per run. ``timeout``/``startup_timeout``: seconds per attempt / for import
-    and set-up. ``methods``: of a class, each method's name and whether it is a generator; empty for
-    a function. ``parameters``: of a class, its ``parameter()`` values as canonical JSON (bytes as
-    ``{"b64": ...}``). ``variant``: what ``with_options`` and the like changed, as canonical JSON, so
-    that a container can name this spec to the client. ``memory_limit``: MiB, above which a
-    container is killed; None is no limit. Containers are shared by all callers of one spec object.
+    and set-up. ``methods``: of a class, each method's name and whether it is a generator; empty
+    for a function. ``parameters``: of a class, its ``parameter()`` values as canonical JSON (bytes
+    as ``{"b64": ...}``). ``variant``: what ``with_options`` and the like changed, as canonical
+    JSON, so that a container can name this spec to the client. ``memory_limit``: MiB, above which
+    a container is killed; None is no limit. All callers of one spec object share its containers.
     """
 
     app: str
@@ -96,7 +99,7 @@ class FunctionSpec:
     buffer_containers: int = 0
     scaledown_window: float | None = None
     single_use: bool = False
-    concurrency: Concurrency = Concurrency()
+    concurrency: Concurrency = ONE_AT_A_TIME
     batching: Batching | None = None
     methods: tuple[tuple[str, bool], ...] = ()
     parameters: str = ""
