@@ -13,8 +13,10 @@ LEASE_RENEW_EVERY = 15.0
 """A sixth of the lease, so five renewals in a row may be lost."""
 IDLE_WINDOW = 60.0
 """How long an instance stays warm after a run, Modal's ``scaledown_window`` default."""
-EXIT_GRACE = 5.0
-"""Between SIGTERM and SIGKILL when a container or instance ends."""
+END_GRACE = 5.0
+"""Between SIGTERM and SIGKILL when a command or an instance ends, or a run that failed."""
+EXIT_GRACE = 30.0
+"""What a container's exit hooks may take, Modal's figure."""
 
 # --- connecting -----------------------------------------------------------------------------
 CONNECT_TIMEOUT = 10.0

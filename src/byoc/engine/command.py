@@ -125,8 +125,8 @@ class Commands(Base):
             return
         slot, ended = self._program
         try:
-            slot.host.kill(slot, "stopped", limits.EXIT_GRACE)
-            ended.get(timeout=limits.EXIT_GRACE * 2)
+            slot.host.kill(slot, "stopped", limits.END_GRACE)
+            ended.get(timeout=limits.END_GRACE * 2)
         except (InstanceError, queue.Empty):
             pass  # the agent, or else the lease, ends it
 

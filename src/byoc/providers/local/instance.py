@@ -222,7 +222,7 @@ class Launcher(NamedTuple):
             "trash": str(self.root / "trash" / final.name),
             "lease": str(final / "home" / ".byoc" / "lease"),
             "deadline": self.clock.mono() + boot_lease,
-            "grace": limits.EXIT_GRACE,
+            "grace": limits.END_GRACE,
             "init": init,
             "depth": 3 if self.mode.isolation == "bwrap" else 1,  # bwrap, its pid 1, our init
             "cwd": str(final / "home"),

@@ -21,7 +21,7 @@ from .modes import Mode, base_python, choose, find_uv
 if TYPE_CHECKING:
     from .instance import Launcher
 
-END_TIMEOUT = limits.EXIT_GRACE + 3.0
+END_TIMEOUT = limits.END_GRACE + 3.0
 """How long terminate waits for a guardian: the grace that processes get, and time to clear up."""
 _KILL_TIMEOUT = 2.0  # a killed guardian's machine follows it in milliseconds
 _NO_OFFER = Offer("local", "local", "host", "host", "on-demand", 0.0, 0.0, 0)
