@@ -45,6 +45,9 @@ class Ids(Protocol):
     def new(self, prefix: str) -> str:
         """A fresh id such as ``run-0h3k9...``: prefix, dash, ten base-32 characters (50 bits)."""
 
+    def secret(self, size: int) -> bytes:
+        """So many bytes that nobody can guess."""
+
 
 class RandomIds:
     """Ids from the operating system's randomness."""
@@ -52,6 +55,9 @@ class RandomIds:
     def new(self, prefix: str) -> str:
         bits = int.from_bytes(os.urandom(7), "big")
         return prefix + "-" + "".join(_ALPHABET[(bits >> (5 * i)) & 31] for i in range(10))
+
+    def secret(self, size: int) -> bytes:
+        return os.urandom(size)
 
 
 SYSTEM = SystemClock()

@@ -5,6 +5,8 @@ The tree, by what the caller can do about it::
     Error
     |- UsageError                     change the code or the command
     |   |- InvalidError               a wrong argument, found before anything is rented
+    |   |   |- ArgumentError          the same where Python itself says TypeError; a TypeError too
+    |   |   |- ConflictError          two arguments, or two names of one, contradict each other
     |   |   `- NotYetError            a documented parameter that this version refuses by name
     |   |       `- MissingNameError   the same for a name of ``import byoc``; an AttributeError too
     |   |- SettingsError              a wrong setting; names the file and key
@@ -24,27 +26,40 @@ The tree, by what the caller can do about it::
     |   |- ConnectionLostError        it stopped answering and did not come back
     |   |- AgentError                 the runtime agent could not start or speaks another protocol
     |   `- ProtocolError              bytes that are not ours
-    |- ImageBuildError                a layer failed; keeps the build log's end
     |- StateError                     the journal cannot be used
     |- BudgetError                    the run would cost, or has cost, more than allowed
     `- ExecutionError                 the call cannot be made or its outcome cannot be given
         |- RemoteError                the remote side failed without an exception object
         |   |- ContainerError         the container died: exit, signal, out of memory
-        |   `- CancelledError         the call was cancelled
+        |   |- CancelledError         the call was cancelled
+        |   `- ImageBuildError        a layer failed; keeps the build log's end
         |- SerializationError         a value cannot be pickled
+        |   `- RequestSizeError       it is larger than what can be sent
         |- DeserializationError       a value arrived but cannot be unpickled here
         `- TimeoutError               (not the builtin one)
             |- FunctionTimeoutError   the function ran past its ``timeout``
             `- OutputExpiredError     the result is no longer kept
 
+Five names of Modal's group some of these, so that ``except`` clauses written for it work:
+AuthError (AccessError), ConnectionError (ConnectionLostError), ResourceExhaustedError
+(CapacityError, QuotaError, ThrottleError), ServiceError (TransientError) and InternalError
+(AgentError, ProtocolError, StateError). :mod:`byoc.exception` has the rest of Modal's names.
+
+Not in the tree: InputCancellation, a BaseException that a cancelled input meets in its container;
+and the warnings DeprecationError, AsyncUsageWarning and ServerWarning.
+
 Each class has a stable ``code``; an error carries ``hints``: what the user can do next, in order.
-Domain code never prints; :mod:`byoc.cli` renders an error once, hints last.
+Domain code never prints; :mod:`byoc.cli` renders an error once, hints last. Travels to containers,
+so it runs on CPython 3.8.
 """
 
 from __future__ import annotations
 
 import builtins
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Error(Exception):
@@ -56,6 +71,8 @@ class Error(Exception):
 
     code: str = "error"
     retryable: bool = False
+    _more: tuple[str, ...] = ()
+    """Further fields of :meth:`as_dict`, which the constructor takes as well."""
 
     def __init__(self, message: str = "", *, hints: tuple[str, ...] = (), done: str = "") -> None:
         super().__init__(message)
@@ -64,14 +81,72 @@ class Error(Exception):
         self.done = done
 
     def as_dict(self) -> dict[str, Any]:
-        """The error for ``--json``: code, message, retryable, done, remediation."""
-        return {
+        """The error for ``--json``: code, message, retryable, done, remediation, and more for some
+        classes; :func:`from_dict` makes the error of it again."""
+        found: dict[str, Any] = {
             "code": self.code,
             "message": self.message,
             "retryable": self.retryable,
             "done": self.done,
             "remediation": list(self.hints),
         }
+        found.update((name, getattr(self, name)) for name in self._more)
+        return found
+
+
+def from_dict(data: Mapping[str, Any]) -> Error:
+    """The error that :meth:`Error.as_dict` described, of the class of its code."""
+    kind = _by_code().get(data.get("code", ""), Error)
+    error = kind(str(data.get("message", "")), hints=tuple(data.get("remediation", ())))
+    error.done = str(data.get("done", ""))
+    for name in kind._more:
+        if name in data:
+            setattr(error, name, data[name])
+    return error
+
+
+def _by_code() -> dict[str, type[Error]]:
+    """Of classes that share a code the one nearest to the root."""
+    found: dict[str, type[Error]] = {}
+    level: list[type[Error]] = [Error]
+    while level:
+        for kind in level:
+            found.setdefault(kind.code, kind)
+        level = [below for kind in level for below in kind.__subclasses__()]
+    return found
+
+
+class AuthError(Error):
+    """Credentials are missing, expired or wrong: renew them. Raised as :class:`AccessError`."""
+
+    code = "auth"
+
+
+class ConnectionError(Error):
+    """The network failed for longer than byoc could bridge: try again. Raised as
+    :class:`ConnectionLostError`. Not the builtin ``ConnectionError``, as in Modal."""
+
+    code = "connection"
+
+
+class ResourceExhaustedError(Error):
+    """There is no more of it: wait, or ask for less. Raised as :class:`CapacityError`,
+    :class:`QuotaError` or :class:`ThrottleError`."""
+
+    code = "resource-exhausted"
+
+
+class ServiceError(Error):
+    """A cloud's service failed: try again. Raised as :class:`TransientError`."""
+
+    code = "service"
+
+
+class InternalError(Error):
+    """byoc's own parts disagree or cannot work. Raised as :class:`AgentError`,
+    :class:`ProtocolError` or :class:`StateError`."""
+
+    code = "internal"
 
 
 class UsageError(Error):
@@ -84,6 +159,18 @@ class InvalidError(UsageError):
     """A wrong argument or a misuse, raised where it is made, before anything is rented."""
 
     code = "invalid"
+
+
+class ArgumentError(InvalidError, TypeError):
+    """An argument that is unknown, missing or of the wrong kind, where Python says TypeError."""
+
+    code = "argument"
+
+
+class ConflictError(InvalidError):
+    """Two arguments, or the old and the new name of one, contradict each other: keep one."""
+
+    code = "conflict"
 
 
 class NotYetError(InvalidError):
@@ -123,6 +210,7 @@ class ProviderError(Error):
     """
 
     code = "provider"
+    _more = ("provider", "vendor_code", "request_id", "scope")
 
     def __init__(
         self,
@@ -141,24 +229,15 @@ class ProviderError(Error):
         self.request_id = request_id
         self.scope = scope
 
-    def as_dict(self) -> dict[str, Any]:
-        """Adds the provider's own words to :meth:`Error.as_dict`."""
-        return super().as_dict() | {
-            "provider": self.provider,
-            "vendor_code": self.vendor_code,
-            "request_id": self.request_id,
-            "scope": self.scope,
-        }
 
-
-class CapacityError(ProviderError):
+class CapacityError(ProviderError, ResourceExhaustedError):
     """The cloud has none of this now: try another zone, region, type or cloud."""
 
     code = "capacity"
     retryable = True
 
 
-class QuotaError(ProviderError):
+class QuotaError(ProviderError, ResourceExhaustedError):
     """The account may not hold more of this."""
 
     code = "quota"
@@ -170,20 +249,20 @@ class BadRequestError(ProviderError):
     code = "bad-request"
 
 
-class AccessError(ProviderError):
+class AccessError(ProviderError, AuthError):
     """Credentials are missing, expired or lack a permission."""
 
     code = "access"
 
 
-class ThrottleError(ProviderError):
+class ThrottleError(ProviderError, ResourceExhaustedError):
     """Asked too often: the same request is right, later."""
 
     code = "throttle"
     retryable = True
 
 
-class TransientError(ProviderError):
+class TransientError(ProviderError, ServiceError):
     """The cloud failed to answer properly: the outcome is unknown until asked again."""
 
     code = "transient"
@@ -217,35 +296,25 @@ class HostKeyError(InstanceError):
     retryable = False
 
 
-class ConnectionLostError(InstanceError):
+class ConnectionLostError(InstanceError, ConnectionError):
     """The connection broke and could not be resumed within the lease."""
 
     code = "connection-lost"
 
 
-class AgentError(InstanceError):
+class AgentError(InstanceError, InternalError):
     """The runtime agent could not start, or speaks another protocol version."""
 
     code = "agent"
 
 
-class ProtocolError(InstanceError):
+class ProtocolError(InstanceError, InternalError):
     """The peer sent bytes that are not a frame of ours."""
 
     code = "protocol"
 
 
-class ImageBuildError(Error):
-    """A step of the image failed. ``log`` keeps the end of what it printed."""
-
-    code = "image-build"
-
-    def __init__(self, message: str = "", *, log: str = "", hints: tuple[str, ...] = ()) -> None:
-        super().__init__(message, hints=hints)
-        self.log = log
-
-
-class StateError(Error):
+class StateError(InternalError):
     """The journal cannot be opened or written."""
 
     code = "state"
@@ -273,6 +342,7 @@ class ContainerError(RemoteError):
     """The container died: ``reason`` is ``exit``, ``signal``, ``oom``, ``start`` or ``lost``."""
 
     code = "container"
+    _more = ("reason", "exit_code")
 
     def __init__(
         self,
@@ -293,10 +363,36 @@ class CancelledError(RemoteError):
     code = "cancelled"
 
 
+class ImageBuildError(RemoteError):
+    """A step of the image failed. ``log`` keeps the end of what it printed; ``image_id`` names the
+    image, as BYOC_IMAGE_ID does in a container; empty where none was made yet."""
+
+    code = "image-build"
+    _more = ("image_id",)
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        log: str = "",
+        image_id: str = "",
+        hints: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, hints=hints)
+        self.log = log
+        self.image_id = image_id
+
+
 class SerializationError(ExecutionError):
     """A value cannot be pickled."""
 
     code = "serialization"
+
+
+class RequestSizeError(SerializationError):
+    """A value is larger than what can be sent at once: send less, or in parts."""
+
+    code = "request-size"
 
 
 class DeserializationError(ExecutionError):
@@ -325,3 +421,26 @@ class OutputExpiredError(TimeoutError):
 
 BuiltinTimeoutError = builtins.TimeoutError
 """What ``FunctionCall.get(timeout=)`` raises while the result is not there, as in Modal."""
+
+
+# --- beside the tree ------------------------------------------------------------------------
+
+
+class InputCancellation(BaseException):
+    """Raised inside a container's function when its input is cancelled, so that ``finally`` and
+    context managers run. Not an Exception, so that ``except Exception`` does not stop it. An async
+    function meets ``asyncio.CancelledError`` instead."""
+
+
+class DeprecationError(UserWarning):
+    """An old name was used: it works, and the warning says what to write now. Shown once per name
+    and place."""
+
+
+class AsyncUsageWarning(UserWarning):
+    """A blocking call was made inside a running event loop, which stands still meanwhile: await
+    its ``.aio`` twin."""
+
+
+class ServerWarning(UserWarning):
+    """Something remote is not as it should be, but the call goes on."""

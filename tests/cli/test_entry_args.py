@@ -10,8 +10,10 @@ from typing import Any, Literal, Optional
 import pytest
 import typer
 
+import byoc
 from byoc.cli import entry_args, usage
 from byoc.errors import InvalidError
+from byoc.sdk.parameters import command_line
 
 
 def nothing() -> None: ...
@@ -124,3 +126,54 @@ def test_help_shows_the_docstring_as_it_is(capsys: pytest.CaptureFixture[str]) -
     shown = capsys.readouterr().out
     assert "Train [once]." in shown and "With care." in shown
     assert "--n" in shown and "[default: 3]" in shown
+
+
+class Model:
+    """Has a method for the command line."""
+
+    size: int = byoc.parameter()
+    fast: bool = byoc.parameter(default=False)
+    key: bytes = byoc.parameter(default=b"")
+
+    @byoc.method()
+    def go(self, x: float, *rest: str, mode: Literal["a", "b"] = "a") -> None:
+        """Goes."""
+
+    @byoc.method()
+    def clash(self, size: int) -> None: ...
+
+
+class Old:
+    """Has a constructor of the old way."""
+
+    def __init__(self, name: str, n: int = 2) -> None: ...
+
+    @byoc.method()
+    def go(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("raw", "args", "expected"),
+    [
+        (Model, ["--size", "3", "--x", "2"], (((), {"size": 3}), ((2.0,), {}))),
+        (
+            Model,
+            ["--x", "1", "--size", "3", "--fast", "--mode", "b", "r"],
+            (((), {"size": 3, "fast": True}), ((1.0, "r"), {"mode": "b"})),
+        ),
+        (Old, ["--name", "m"], (((), {"name": "m"}), ((), {}))),
+        (Old, ["--n", "5", "--name", "m"], (((), {"name": "m", "n": 5}), ((), {}))),
+    ],
+)
+def test_constructor_and_method_share_the_options(raw: Any, args: list[str], expected: Any) -> None:
+    """Behaviour 11: parameters of a class and of its method stand side by side."""
+    found = entry_args.parse_method(command_line(raw), raw.go.raw, args, "byoc run f.py::M.go")
+    assert found == expected
+
+
+def test_constructor_and_method_with_one_name() -> None:
+    """A name that both take cannot be meant, and a missing one is named."""
+    with pytest.raises(InvalidError, match="size is a parameter of the class and of its method"):
+        entry_args.parse_method(command_line(Model), Model.clash.raw, [], "byoc run")
+    with pytest.raises(usage.WRONG, match="size"):
+        entry_args.parse_method(command_line(Model), Model.go.raw, ["--x", "1"], "byoc run")

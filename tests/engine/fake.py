@@ -37,6 +37,8 @@ class FakeSession:
         self.submitted = 0
         self.batches: list[int] = []
         self.cancelled: list[tuple[int, bool]] = []
+        self.allowed: list[int] = []
+        self.calls: dict[str, Any] = {}
         self._numbers = itertools.count(1)
 
     def submit(
@@ -45,9 +47,11 @@ class FakeSession:
         payloads: Sequence[Sequence[Buffer]],
         sink: Sink,
         register: Callable[[Input], None] | None = None,
+        method: str = "",
+        spawned: Sequence[str] = (),
     ) -> list[Input]:
         """As the session's."""
-        fresh = [Input(next(self._numbers), buffers, sink) for buffers in payloads]
+        fresh = [Input(next(self._numbers), buffers, sink, method) for buffers in payloads]
         for item in fresh:
             if register is not None:
                 register(item)
@@ -70,6 +74,16 @@ class FakeSession:
             item.done = True
             self.waiting.pop(item.id, None)
             self.cancelled.append((item.id, kill))
+
+    def more(self, spec: FunctionSpec, item: Input, count: int) -> None:
+        """As the session's."""
+        self.allowed.append(count)
+
+    def ask(self, call: str, sink: Sink) -> Input | None:
+        """As a container's session: the answer comes later."""
+        item = Input(next(self._numbers), (), sink)
+        self.waiting[item.id] = item
+        return item if call.startswith("fc-") else None
 
 
 def arguments(item: Input) -> Any:

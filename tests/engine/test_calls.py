@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import threading
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from typing import Any, SupportsIndex
 
@@ -38,7 +39,7 @@ def mapped(
 ) -> Iterator[Any]:
     """A map of one argument."""
     run = calls.MapRun(
-        session,  # type: ignore[arg-type]
+        session,
         SPEC,
         ((thing,) for thing in things),
         kwargs,
@@ -232,6 +233,20 @@ def test_a_slow_iterator_holds_no_result_back() -> None:
         assert source.pulled == index + 1
 
 
+def test_large_arguments_narrow_the_window() -> None:
+    """A map of large arguments keeps a bounded number of bytes in flight, one input at least."""
+    session = FakeSession()
+    big = b"x" * (100 * 1024 * 1024)
+    source = Counted(itertools.repeat(big))
+    reader = Background(mapped(session, source, ordered=False), most=2)
+    until(lambda: session.submitted >= 3)
+    session.finish(1, value(1))
+    session.finish(2, value(2))
+    reader.thread.join(10)
+    assert reader.got == [1, 2]
+    assert source.pulled <= 5
+
+
 class View:
     """A value whose bytes travel beside its pickle."""
 
@@ -266,7 +281,7 @@ def test_a_buffer_may_be_filled_again_by_the_iterator() -> None:
 
 def pending(session: FakeSession) -> calls.PendingCall:
     """A call of one argument."""
-    return calls.PendingCall(session, SPEC, calls.dump_arguments(SPEC, (21,), {}))  # type: ignore[arg-type]
+    return calls.spawn(session, SPEC, (21,), {})
 
 
 def test_a_call_gives_its_value_any_number_of_times() -> None:
@@ -311,10 +326,10 @@ def test_a_call_raises_what_was_raised() -> None:
     """A remote exception is raised by the call; nothing is left to cancel then."""
     session = FakeSession(lambda args: failure(LookupError("gone")))
     with pytest.raises(LookupError, match="gone"):
-        calls.call(session, SPEC, (1,), {})  # type: ignore[arg-type]
+        calls.call(session, SPEC, (1,), {})
     assert session.cancelled == []
     session.answer = doubled
-    assert calls.call(session, SPEC, (4,), {}) == 8  # type: ignore[arg-type]
+    assert calls.call(session, SPEC, (4,), {}) == 8
 
 
 # --- generators -------------------------------------------------------------------------------
@@ -322,7 +337,7 @@ def test_a_call_raises_what_was_raised() -> None:
 
 def items(session: FakeSession) -> Iterator[Any]:
     """The yields of a remote generator."""
-    return calls.items(session, SPEC, (1,), {})  # type: ignore[arg-type]
+    return calls.items(session, SPEC, (1,), {})
 
 
 def test_items_come_as_they_are_and_end() -> None:
@@ -356,7 +371,8 @@ def test_items_before_a_failure_are_given(last: Outcome) -> None:
 
 
 def test_a_generator_that_is_left_is_ended() -> None:
-    """Closing the iterator early ends the container that runs the generator."""
+    """Closing the iterator early cancels the remote generator; the session sees to it that it
+    stops."""
     session = FakeSession()
     run = items(session)
     reader = Background(run, most=1)
@@ -365,4 +381,95 @@ def test_a_generator_that_is_left_is_ended() -> None:
     item.sink(item, value("first", ITEM))
     reader.thread.join(10)
     run.close()  # type: ignore[attr-defined]
-    assert session.cancelled == [(item.id, True)]
+    assert session.cancelled == [(item.id, False)]
+
+
+def test_a_generator_is_allowed_as_many_items_as_were_used() -> None:
+    """The remote side hears how far its reader is, a few items at a time."""
+    session = FakeSession()
+    reader = Background(items(session))
+    until(lambda: session.waiting)
+    (item,) = session.waiting.values()
+    for number in range(60):
+        item.sink(item, value(number, ITEM))
+    until(lambda: len(reader.got) == 60)
+    assert session.allowed == [calls.MORE_EVERY] * (60 // calls.MORE_EVERY)
+    session.finish(item.id, value(None, ITEMS_END))
+    reader.thread.join(10)
+
+
+# --- many calls -------------------------------------------------------------------------------
+
+
+def test_spawned_items_are_calls_of_their_own() -> None:
+    """A spawned map is a list of calls, each with its own outcome; nothing waits for another."""
+    session = FakeSession()
+    found = calls.spawn_map(session, SPEC, ((i,) for i in range(100)), {})
+    assert len(found) == 100
+    session.finish(41, value("forty"))
+    assert found[40].value(0) == "forty"
+    with pytest.raises(TimeoutError):
+        found[41].value(0)
+
+
+def test_a_call_is_found_by_its_id() -> None:
+    """Asking for a call's id lets it be found; another one's is asked for elsewhere."""
+    session = FakeSession()
+    one = pending(session)
+    assert calls.find_call(session, one.id) is one
+    assert calls.find_call(session, "nonsense") is None
+    other = calls.find_call(session, "fc-elsewhere")
+    assert other is not None
+    assert other.id == "fc-elsewhere"
+    assert calls.find_call(session, "fc-elsewhere") is other
+    session.finish(max(session.waiting), value(7))
+    assert other.value(0) == 7
+
+
+def test_gather_raises_the_first_failure_at_once() -> None:
+    """The failure of a later call is raised although earlier ones still run."""
+    session = FakeSession()
+    three = [pending(session) for _ in range(3)]
+    got: list[BaseException] = []
+
+    def gather() -> None:
+        try:
+            calls.gather(three)
+        except LookupError as error:
+            got.append(error)
+
+    thread = threading.Thread(target=gather, daemon=True)
+    thread.start()
+    session.finish(3, failure(LookupError("third")))
+    thread.join(10)
+    assert [str(error) for error in got] == ["third"]
+
+
+def test_gather_gives_all_values_in_order() -> None:
+    """Values stand in the order of the calls, whatever order they came in."""
+    session = FakeSession()
+    three = [pending(session) for _ in range(3)]
+    for ident in (3, 1, 2):
+        session.finish(ident, value(ident))
+    assert calls.gather(three) == [1, 2, 3]
+    assert calls.gather([]) == []
+
+
+def test_a_remote_stop_iteration_does_not_end_a_map_early() -> None:
+    """StopIteration that user code raised is an error of the map, not its end."""
+    session = FakeSession(lambda args: failure(StopIteration(3)) if args[0] == 1 else doubled(args))
+    with pytest.raises(RuntimeError):
+        list(mapped(session, range(3)))
+    got = list(mapped(session, range(3), return_exceptions=True))
+    assert [type(one).__name__ for one in got] == ["int", "StopIteration", "int"]
+
+
+def test_a_waiting_call_is_small() -> None:
+    """A spawned call that waits costs less than 400 bytes, all told."""
+    session = FakeSession()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    kept = [pending(session) for _ in range(5000)]
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown / len(kept) < 400 + 60  # the fake keeps two tables of its own

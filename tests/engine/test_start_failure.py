@@ -10,9 +10,10 @@ import pytest
 
 from byoc.clock import IDS, SYSTEM
 from byoc.engine.inputs import Input, Outcome
-from byoc.engine.pool import Pool, Slot
+from byoc.engine.pool import Pool
 from byoc.engine.results import value_of
 from byoc.engine.session import Session
+from byoc.engine.slots import Load, Slot
 from byoc.wire.messages import Message
 from tests.engine.fake import failure
 from tests.engine.specs import spec
@@ -29,13 +30,13 @@ def test_everyone_gets_the_frames_of_a_failed_import() -> None:
     session = Session(nothing, nothing, nothing, run_id="run-1", clock=SYSTEM, ids=IDS)
     pool, told = Pool(spec()), list[Outcome]()
     slot = Slot(SimpleNamespace(free_gpus=[]), 16, "ta-1")
-    pool.slots[(id(slot.host), slot.stream)] = slot
-    pool.pending += [Input(n, (), lambda item, outcome: told.append(outcome)) for n in (1, 2)]
+    pool.add(slot, Load(2.0, 8000))
+    pool.enqueue([Input(n, (), lambda item, outcome: told.append(outcome)) for n in (1, 2)])
     try:
         imported()
     except ModuleNotFoundError as error:
         session._on_message(pool, slot, Message({"t": "failed"}, list(failure(error).buffers)))
-    session._on_exit(pool, slot, {"reason": "exit", "code": 1, "input": 0})
+    session._on_exit(pool, slot, {"reason": "exit", "code": 1, "inputs": []})
     errors = []
     for outcome in told:
         with pytest.raises(ModuleNotFoundError, match="torch") as caught:

@@ -61,15 +61,18 @@ def test_result_made_during_a_cut(world: World, gate: Gate) -> None:
     assert (gate.begun, world.reporter.losses) == (["a"], 0)
 
 
+@pytest.mark.parametrize("order", [True, False])
 @pytest.mark.parametrize("how", ["end", "reset", "silent"])
-def test_short_cut_in_a_map(world: World, gate: Gate, how: str) -> None:
-    """A map over a cut gives every result once, in order, and runs each input once."""
+def test_short_cut_in_a_map(world: World, gate: Gate, how: str, order: bool) -> None:
+    """A map over a cut gives every result once, in order if asked, and runs each input once."""
     gate.open()
     with world.run(f_work.app):
-        found = iter(f_work.numbered.map([gate.port] * 300, range(300)))
+        arguments = ([gate.port] * 300, range(300))
+        found = iter(f_work.numbered.map(*arguments, order_outputs=order))
         first = [next(found) for _ in range(5)]
         cut(world.relay, how, 1)
-        assert [*first, *found] == [n * n for n in range(300)]
+        results = [*first, *found]
+        assert (results if order else sorted(results)) == [n * n for n in range(300)]
     assert sorted(gate.begun) == sorted(f"n{n}" for n in range(300))
     assert world.reporter.losses == 0
 
@@ -179,6 +182,28 @@ def test_cut_for_good(world: World, gate: Gate, how: str) -> None:
         gate.open()
         assert [call.get(timeout=60) for call in calls] == ["a done", "b done"]
         assert world.ended(old)
+    assert world.reporter.losses == 1
+
+
+@pytest.mark.parametrize("order", [True, False])
+def test_cut_for_good_in_a_map(world: World, gate: Gate, order: bool) -> None:
+    """A map over the loss of its instance answers each input once; the old executions end."""
+    with world.run(f_work.app, LEASE):
+        arguments = ([gate.port] * 40, range(40))
+        squares = Puller(f_work.numbered.map(*arguments, order_outputs=order))
+        gate.wait_for(2)
+        gate.let_go()
+        gate.wait_for(4)
+        old = world.ids()[0]
+        world.relay.freeze()
+        until(lambda: world.reporter.losses, 6 * LEASE, "the loss")
+        assert world.ended(old)
+        gone(old)
+        gate.open()
+        found = squares.all()
+        assert squares.error is None
+        assert (found if order else sorted(found)) == [n * n for n in range(40)]
+    assert {f"n{n}" for n in range(40)} == set(gate.begun)
     assert world.reporter.losses == 1
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import f_work
 import pytest
 
-from byoc.engine.pool import MAX_LOSSES
+from byoc.engine.ends import MAX_LOSSES
 from byoc.errors import ConnectionLostError, ContainerError, InstanceError
 from tests.faults.world import (
     Puller,
@@ -104,6 +104,21 @@ def test_container_killed_in_a_map(world: World, gate: Gate) -> None:
     assert [value for value in found if isinstance(value, int)] == [
         n * n for n in range(INPUTS) if n not in failed
     ]
+
+
+def test_container_over_its_memory_in_a_map(world: World, gate: Gate) -> None:
+    """The input that takes more memory than allowed fails alone, with the limit's error."""
+    gate.open()
+    with world.run(f_work.app):
+        arguments = ([gate.port] * INPUTS, range(INPUTS))
+        found = list(f_work.weighs.map(*arguments, return_exceptions=True))
+    failed = [n for n, value in enumerate(found) if isinstance(value, Exception)]
+    assert failed == [7]
+    assert isinstance(found[7], ContainerError)
+    assert (found[7].reason, "250 MiB" in str(found[7])) == ("oom", True)
+    assert [v for v in found if isinstance(v, int)] == [n * n for n in range(INPUTS) if n != 7]
+    assert gate.count("w7") == 1
+    assert world.reporter.losses == 0
 
 
 def test_guardian_killed_in_a_map(world: World, gate: Gate) -> None:

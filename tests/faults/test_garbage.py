@@ -10,7 +10,7 @@ import f_work
 import pytest
 
 from byoc import limits
-from byoc.errors import AgentError, ProtocolError
+from byoc.errors import AgentError, ContainerError, ProtocolError
 from byoc.wire import link
 from tests.faults.world import LEASE, Tap, Taps, World, machines
 from tests.gate import Gate
@@ -130,6 +130,19 @@ def test_message_that_makes_no_sense(world: World, gate: Gate) -> None:
         gate.let_go()
         assert call.get(timeout=60) == "a done"
     assert (gate.begun, world.reporter.losses) == (["a", "a"], 1)
+
+
+def test_garbage_from_one_container(world: World, gate: Gate) -> None:
+    """A container whose stream brings garbage is ended and its call told; what else runs on the
+    machine goes on."""
+    with world.run(f_work.app):
+        call = f_work.at_gate.spawn(gate.port, "a")
+        gate.wait_for(1)
+        with pytest.raises(ContainerError):
+            f_work.babbles.remote()
+        gate.open()
+        assert call.get(timeout=60) == "a done"
+    assert (gate.begun, world.reporter.losses) == (["a"], 0)
 
 
 def _scramble(data: bytes) -> bytes:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from byoc.clock import SYSTEM
+from byoc.clock import SYSTEM, Clock
 from byoc.engine.options import RunOptions
 from byoc.engine.session import Session
 from byoc.fleet.dial import SshDialer
@@ -141,6 +141,17 @@ class Tap:
             return data
         return self.turn(data)
 
+    def listen(
+        self,
+        on_data: Callable[[memoryview], None],
+        on_end: Callable[[], None],
+        on_room: Callable[[], None],
+    ) -> None:
+        self.greeted = True
+        self._stream.listen(
+            lambda data: on_data(memoryview(self.turn(bytes(data)))), on_end, on_room
+        )
+
 
 class Taps:
     """Makes a tap of every stream; ``begin(tap)`` prepares each."""
@@ -166,11 +177,15 @@ class World:
         self.detour = Detour(home)
 
     @contextmanager
-    def run(self, app: Any, lease: float = LEASE, keep: bool = False) -> Iterator[Session]:
+    def run(
+        self, app: Any, lease: float = LEASE, keep: bool = False, clock: Clock = SYSTEM
+    ) -> Iterator[Session]:
         """A run of the app, its machines reached by :attr:`detour`, told to :attr:`reporter`."""
         environ = {**os.environ, "BYOC_HOME": str(self.home)}
         settings = load(Path.cwd(), environ, {"lease": lease, "idle": 30})
-        session = Session(settings, RunOptions(keep=keep), self.reporter, dialer=self.detour)
+        session = Session(
+            settings, RunOptions(keep=keep), self.reporter, clock=clock, dialer=self.detour
+        )
         with session, app.bound(session):
             yield session
 
@@ -228,6 +243,21 @@ def containers_of(instance: str) -> list[int]:
     """The containers' processes: the children of zygotes."""
     zygotes = zygotes_of(instance)
     return [p.pid for p in processes_with(instance) if _parent(p.pid) in zygotes]
+
+
+def freeze(home: Path, instance: str) -> list[int]:
+    """Stop every process of a machine, its guardian too, as a host that stands still does."""
+    guardian = guardian_of(home, instance)
+    stopped: set[int] = set()
+    while more := {guardian, *processes.descendants(guardian)} - stopped:
+        processes.send(more, signal.SIGSTOP)
+        stopped |= more
+    return sorted(stopped)
+
+
+def thaw(pids: list[int]) -> None:
+    """Let them go on."""
+    processes.send(pids, signal.SIGCONT)
 
 
 def kill(*pids: int) -> None:

@@ -52,6 +52,10 @@ class CountingIds:
         self.count += 1
         return f"{prefix}-{self.count:010d}"
 
+    def secret(self, size: int) -> bytes:
+        self.count += 1
+        return self.count.to_bytes(size, "big")
+
 
 def offer(
     cloud: str = "sim",

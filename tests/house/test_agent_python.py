@@ -15,9 +15,19 @@ from tests.helpers import ROOT
 
 OLDEST = (3, 8)
 MINORS = range(OLDEST[1], 15)
-TRAVELLERS = sorted(
-    path for room in ("runtime_agent", "wire") for path in (ROOT / "src/byoc" / room).rglob("*.py")
-)
+SOURCES = ROOT / "src/byoc"
+AGENT = [path for room in ("runtime_agent", "wire") for path in (SOURCES / room).rglob("*.py")]
+CLIENT_ONLY = {"load", "choose"}
+"""Modules of ``sdk/`` that only the command line uses."""
+IN_CONTAINERS = [
+    *(path for path in (SOURCES / "sdk").glob("*.py") if path.stem not in CLIENT_ONLY),
+    *(SOURCES / f"images/{name}.py" for name in ("checks", "mount", "patterns", "recipe")),
+    *(SOURCES / f"engine/{name}.py" for name in ("calls", "inputs", "results", "spec", "threads")),
+    *(SOURCES / f"{name}.py" for name in ("__init__", "clock", "errors", "exception", "functions")),
+    *(SOURCES / f"{name}.py" for name in ("gpu", "limits", "notices", "resources")),
+]
+"""What the user's ``import byoc`` can load inside a container."""
+TRAVELLERS = sorted([*AGENT, *IN_CONTAINERS])
 NOT_IMPORTED = {"boot"}
 """``boot`` is a program from its first line to its last; it is run as text, never imported."""
 
@@ -49,7 +59,7 @@ def test_parses_under_the_oldest_python(path: Path) -> None:
 
 @pytest.mark.parametrize("minor", MINORS)
 def test_imports_under_every_python(minor: int) -> None:
-    """Every module of the agent and the wire can be imported with nothing but that Python."""
+    """Every module that travels can be imported with nothing but that Python."""
     python = interpreters().get(minor)
     if python is None:
         pytest.skip(f"no Python 3.{minor} on this machine")

@@ -56,10 +56,53 @@ def test_commands_on_the_pages_exist(page: Path) -> None:
             assert words[1] in COMMANDS, f"{page.name}: {line}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_programs_on_the_pages_are_run(page: Path) -> None:
+    """Python on a page stands in an example, which the tests run: each paragraph word for word."""
+    examples = [path.read_text() for path in (ROOT / "examples").glob("*.py")]
+    for kind, text in FENCE.findall(page.read_text()):
+        for paragraph in re.split(r"\n\n+", text.strip("\n")) if kind == "python" else []:
+            where = f"{page.name}: no example has\n{paragraph}"
+            assert any(paragraph + "\n" in example for example in examples), where
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_benchmarks_on_the_pages_exist(page: Path) -> None:
+    """Every benchmark that a page tells the reader to run is there."""
+    for name in re.findall(r"python -m benchmarks\.(\w+)", page.read_text()):
+        assert (ROOT / "benchmarks" / f"{name}.py").is_file(), f"{page.name}: {name}"
+
+
+def test_every_benchmark_is_on_the_performance_page() -> None:
+    """docs/performance.md names the command of each benchmark that there is."""
+    text = (ROOT / "docs/performance.md").read_text()
+    for file in (ROOT / "benchmarks").glob("*.py"):
+        if '__name__ == "__main__"' in file.read_text():
+            assert f"python -m benchmarks.{file.stem}" in text, file.name
+
+
+def test_every_page_is_in_the_index() -> None:
+    """docs/index.md leads to each page beside it."""
+    text = (ROOT / "docs/index.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"({page.name})" in text, page.name
+
+
 def test_every_command_is_on_its_page() -> None:
     """docs/cli.md describes each command of the table."""
     text = (ROOT / "docs/cli.md").read_text()
     missing = [name for name in COMMANDS if f"byoc {name}" not in text]
+    assert not missing
+
+
+@pytest.mark.parametrize("command", ["run", "exec"])
+def test_every_option_is_on_its_page(command: str) -> None:
+    """docs/cli.md names each option that the help of the two commands with many of them lists."""
+    text = (ROOT / "docs/cli.md").read_text()
+    listing = (ROOT / f"tests/cli/snapshots/help-{command}.txt").read_text()
+    options = set(re.findall(r"--[a-z][a-z-]+", listing))
+    assert {"--gpu", "--timeout"} <= options
+    missing = [option for option in sorted(options) if option not in text]
     assert not missing
 
 

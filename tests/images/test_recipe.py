@@ -180,7 +180,7 @@ def test_credentials_in_extra_options_are_refused_and_not_repeated() -> None:
         *("uv_sync", "pip_install_from_pyproject", "pip_install_private_repos", "from_id"),
         *("poetry_install_from_file", "apt_install", "run_commands", "run_function", "cmd"),
         *("dockerfile_commands", "entrypoint", "shell", "build", "publish", "copy_mount"),
-        *("copy_local_file", "copy_local_dir"),
+        *("conda", "conda_install", "copy_mount"),
     ],
 )
 def test_methods_that_come_later_are_refused_by_name(name: str) -> None:

@@ -193,6 +193,7 @@ class Client:
             left = deadline - time.monotonic()
             assert left > 0, f"waited {seconds:g} s for {what or condition}\n{self.machine.log}"
             if not self.connected:
+                what = f"{what or condition}, with no channel, after\n{self.machine.log}"
                 return until(condition, left, what)
             self.pump(min(left, 0.05))
 
@@ -256,6 +257,7 @@ class Client:
         interpreter: str = sys.executable,
         timeout: float = 30.0,
         startup: float = 30.0,
+        memory: int = 0,
         code: Sequence[link.Buffer] = (),
         **head: Any,
     ) -> Running:
@@ -263,7 +265,7 @@ class Client:
         module, _, qualname = name.partition(".")
         running = self._open()
         start = {"t": "start", "kind": "function", "c": running.stream, "name": running.name}
-        limits = {"timeout": timeout, "startup_timeout": startup}
+        limits = {"timeout": timeout, "startup_timeout": startup, "limits": {"memory": memory}}
         self.send({**start, **limits, "python": interpreter})
         first = {
             "t": "start",
@@ -314,6 +316,8 @@ class Running:
         self.pid = 0
         self.word: dict[str, Any] | None = None
         self.received: list[messages.Message] = []
+        self.reads = True
+        """Items of generators count as used when they come."""
         self._assembler = messages.Assembler()
         self._inputs = itertools.count(1)
 
@@ -341,6 +345,8 @@ class Running:
             position += count
             if kind == payload.ITEM:
                 self.items[ident].append(outcome)
+                if self.reads:
+                    self.send({"t": "more", "id": ident, "n": 1})
             else:
                 assert ident not in self.outcomes, "a second outcome of one input"
                 self.outcomes[ident] = outcome
@@ -351,12 +357,33 @@ class Running:
         """A message to the container."""
         self.client.link.send(self.stream, *messages.encode(dict(head), buffers))
 
-    def put(self, *arguments: tuple[Any, ...]) -> list[int]:
+    def put(self, *arguments: tuple[Any, ...], method: str = "", call: str = "") -> list[int]:
         """Send one batch of inputs; their numbers."""
-        batch = [(next(self._inputs), payload.dumps((args, {}))) for args in arguments]
-        entries = [[ident, len(buffers)] for ident, buffers in batch]
+        return self.put_named(*[(args, {}) for args in arguments], method=method, call=call)
+
+    def put_named(
+        self, *arguments: tuple[tuple[Any, ...], dict[str, Any]], method: str = "", call: str = ""
+    ) -> list[int]:
+        """The same with keyword arguments: each is a pair of positional and named ones."""
+        batch = [(next(self._inputs), payload.dumps(both)) for both in arguments]
+        names = [method, call] if call else [method] if method else []
+        entries = [[ident, len(buffers), *names] for ident, buffers in batch]
         self.send({"t": "in", "b": entries}, *[b for _, buffers in batch for b in buffers])
         return [ident for ident, _ in batch]
+
+    def cancel(self, *idents: int) -> None:
+        """Interrupt inputs, by both ways."""
+        head = {"t": "cancel", "ids": list(idents)}
+        self.client.send({**head, "c": self.stream})
+        self.send(head)
+
+    def steal(self) -> int:
+        """Have it skip what it has not started; the place of the last input that it has."""
+        number = self.client.ask({"t": "steal", "c": self.stream})
+        self.send({"t": "go"})
+        reply = self.client.until(lambda: self.client.replies.get(number), "the reply to a steal")
+        assert reply["ok"], reply
+        return int(reply["started"])
 
     def start_error(self) -> BaseException:
         """Wait until it has failed to start; the exception that says why."""
@@ -364,9 +391,9 @@ class Running:
         assert self.failure is not None, self.word
         return failure_of(self.failure, self.name)
 
-    def call(self, *args: Any) -> Any:
+    def call(self, *args: Any, method: str = "") -> Any:
         """One input; its value or its exception."""
-        return self.value(self.put(args)[0])
+        return self.value(self.put(args, method=method)[0])
 
     def value(self, ident: int) -> Any:
         """Wait for an input's value; raises its exception."""
@@ -374,10 +401,10 @@ class Running:
         assert ident in self.outcomes, self.word
         return value_of(self.outcomes[ident])
 
-    def error(self, *args: Any) -> BaseException:
+    def error(self, *args: Any, method: str = "") -> BaseException:
         """One input; the exception that it raises."""
         try:
-            value = self.call(*args)
+            value = self.call(*args, method=method)
         except Exception as error:  # noqa: BLE001 - whatever user code raises is what is wanted
             return error
         raise AssertionError(f"it returned {value!r}")

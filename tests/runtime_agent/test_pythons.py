@@ -1,4 +1,4 @@
-"""The agent on every Python from 3.8, and functions on every Python from 3.10."""
+"""The agent and functions on every Python from 3.8."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import new_home
 from tests.house.test_agent_python import MINORS, interpreters
 from tests.runtime_agent.machine import LOGS, PROGRAMS, Client, Machine
 
-FUNCTIONS_FROM = 10
+FUNCTIONS_FROM = 8
 
 
 def python(minor: int) -> Path:

@@ -28,6 +28,7 @@ def test_the_greeting_says_what_the_machine_is(shared: Machine) -> None:
     client = Client(shared)
     answer = client.attach(takeover=True)
     assert answer.pop("python")[0] == 3
+    assert answer.pop("door") == str(shared.home / ".byoc/bulk/door")
     assert answer == {
         "v": VERSION,
         "fresh": True,

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from byoc.errors import InvalidError, NotFoundError
-from byoc.sdk.choose import candidates, choose
+from byoc.sdk.choose import MethodOf, candidates, choose
 from byoc.sdk.load import FILE, Reference, load
 
 HEAD = "import byoc\napp = byoc.App('a')\n"
@@ -141,3 +141,56 @@ def test_long_lists_are_cut(program: type[Program]) -> None:
     with pytest.raises(InvalidError) as caught:
         choose(module, "", "p.py")
     assert "and 20 more" in caught.value.hints[0]
+
+
+CLASS = """
+@app.cls()
+class {0}:
+    size: int = byoc.parameter(default=1)
+
+    @byoc.method()
+    def go(self): ...
+"""
+MORE = """
+    @byoc.method()
+    def stop(self): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("parts", "name", "expected"),
+    [
+        ([CLASS.format("C")], "", "C.go"),
+        ([CLASS.format("C")], "C", "C.go"),
+        ([CLASS.format("C"), MORE], "C.stop", "C.stop"),
+        ([CLASS.format("C"), MORE], "app.C.stop", "app.C.stop"),
+        ([CLASS.format("C"), "D = C\ndel C\n"], "", "D.go"),
+        ([CLASS.format("C"), "del C\n"], "", "app.C.go"),
+        ([CLASS.format("C"), ENTRYPOINT.format("main")], "", "main"),
+        ([CLASS.format("C"), FUNCTION.format("f")], "f", "f"),
+    ],
+)
+def test_methods(program: type[Program], parts: list[str], name: str, expected: str) -> None:
+    """Behaviour 11: each method of a class is a function, called Class.method."""
+    chosen = choose(program.of(HEAD, *parts), name, "p.py")
+    assert chosen.name == expected
+    if isinstance(chosen.target, MethodOf):
+        assert chosen.target.method == expected.rpartition(".")[2]
+
+
+@pytest.mark.parametrize("name", ["", "C"])
+def test_several_methods_are_listed(program: type[Program], name: str) -> None:
+    """Behaviour 11: a class with several methods does not say which one runs."""
+    with pytest.raises(InvalidError) as caught:
+        choose(program.of(HEAD, CLASS.format("C"), MORE), name, "p.py")
+    assert caught.value.hints == ("run one of p.py::C.go, p.py::C.stop",)
+
+
+def test_functions_of_an_included_app(program: type[Program]) -> None:
+    """What an app includes is found under its name."""
+    (program.folder / "library.py").write_text(HEAD + FUNCTION.format("f"))
+    module = program.of("import byoc, library\napp = byoc.App()\napp.include(library.app)\n")
+    chosen = choose(module, "", "p.py")
+    assert chosen.name == "app.f"
+    assert chosen.app is module.app
+    del sys.modules["library"]

@@ -22,9 +22,11 @@ _DATE = "YYYY-MM-DD[THH:MM:SS]"
 _PLAIN = (str, int, float, bool, datetime)
 
 
-def parse(
-    function: Callable[..., Any], args: list[str], shown_as: str
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword ones."""
+
+
+def parse(function: Callable[..., Any], args: list[str], shown_as: str) -> Arguments:
     """``args`` -> the positional and keyword arguments to call ``function`` with.
 
     Only what was given is passed, so that Python's own defaults apply. ``shown_as``: the command so
@@ -32,27 +34,56 @@ def parse(
     and typer's usage errors for wrong ``args``; ``--help`` prints and raises :class:`typer.Exit`.
     """
     signature = inspect.signature(function)
-    command = build(function, signature)
+    command = build(function, _typed(function, signature))
+    return arrange(signature, *_given(command, args, shown_as))
+
+
+def parse_method(
+    constructor: inspect.Signature, method: Callable[..., Any], args: list[str], shown_as: str
+) -> tuple[Arguments, Arguments]:
+    """As :func:`parse`, for an object's constructor and its method, whose options stand side by
+    side. ``constructor``: its annotations are types. Raises InvalidError for a name that both
+    have."""
+    whole = inspect.signature(method)
+    own = whole.replace(parameters=list(whole.parameters.values())[1:])
+    both = set(constructor.parameters) & set(own.parameters)
+    if both:
+        raise InvalidError(
+            f"{', '.join(sorted(both))} is a parameter of the class and of its method",
+            hints=("rename one of them, or call the method in a local entrypoint",),
+        )
+    parameters = [*constructor.parameters.values(), *_typed(method, own)]
+    given, rest = _given(build(method, parameters), args, shown_as)
+    first = {name: given.pop(name) for name in constructor.parameters if name in given}
+    return arrange(constructor, first, ()), arrange(own, given, rest)
+
+
+def _given(command: Any, args: list[str], shown_as: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The options that were given, and the words that are none."""
     with command.make_context(shown_as, list(args)) as context:
         given: dict[str, Any] = command.invoke(context)
-        rest = tuple(context.args)
-    return arrange(signature, given, rest)
+        return given, tuple(context.args)
 
 
-def build(function: Callable[..., Any], signature: inspect.Signature) -> Any:
-    """A typer command that returns the options that were given, by parameter name."""
+def _typed(function: Callable[..., Any], signature: inspect.Signature) -> list[inspect.Parameter]:
+    """The parameters with their annotations evaluated."""
     hints = _hints(function)
-    parameters = [
-        _option(parameter, hints.get(parameter.name, parameter.annotation))
+    return [
+        parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
         for parameter in signature.parameters.values()
-        if parameter.kind is not inspect.Parameter.VAR_POSITIONAL
     ]
-    takes_rest = len(parameters) < len(signature.parameters)
+
+
+def build(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> Any:
+    """A typer command that returns the options that were given, by parameter name."""
+    rest = [one for one in parameters if one.kind is one.VAR_POSITIONAL]
+    options = [_option(one, one.annotation) for one in parameters if one not in rest]
+    takes_rest = bool(rest)
 
     def collect(**given: Any) -> dict[str, Any]:
         return {name: value for name, value in given.items() if value is not None}
 
-    collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    collect.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     collect.__annotations__ = {}
     # Without rich: its markup would eat the square brackets of the user's docstring.
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -45,6 +47,10 @@ def launch(console: Console, common: Common, typed: Asked) -> int:
         job = _script(asked, source, rest)
     else:
         job = _function(console, program, asked, rest)
+    if typed.result:
+        job = _written(job, Path(typed.result))
+    if typed.name:
+        job = job._replace(name=typed.name)
     return drive.drive(console, settings, common, job, typed.driver)
 
 
@@ -90,21 +96,60 @@ def _function(
             f"{chosen.name} is a generator: it cannot be run from the command line",
             hints=("call it by .remote_gen() in a local entrypoint",),
         )
-    label = f"{shown}::{chosen.name}"
-    positional, named = entry_args.parse(target.raw_f, args, f"byoc run {label}")
+    call = _call(chosen, args, f"byoc run {shown}::{chosen.name}")
 
     def work(session: Session) -> tuple[int, Any]:
         sys.argv = [shown, *args]
         with chosen.app.bound(session):
-            if hasattr(target, "remote"):
-                return 0, target.remote(*positional, **named)
-            value = target(*positional, **named)
+            value = call()
             return 0, _awaited(value) if inspect.isawaitable(value) else value
 
-    functions = chosen.app.registered_functions.values()
-    specs = [target.spec] if hasattr(target, "spec") else [one.spec for one in functions]
-    asks = [(spec.name, spec.resources) for spec in specs]
-    return drive.Job("run", "run", chosen.name, _typed(asked, args), work, asks)
+    return drive.Job("run", "run", chosen.name, _typed(asked, args), work, _asks(chosen))
+
+
+def _call(chosen: Runnable, args: list[str], shown: str) -> Callable[[], Any]:
+    """What to do with the program's arguments; wrong ones are refused now."""
+    target: Any = chosen.target
+    owner = getattr(target, "owner", None)
+    if owner is not None:
+        constructor = _lazy.load("byoc.sdk.parameters:command_line")(owner.raw)
+        method = _lazy.load("byoc.sdk.hooks:raw_method")(owner.raw, target.method)
+        of_object, of_method = entry_args.parse_method(constructor, method, args, shown)
+        call = getattr(owner(*of_object[0], **of_object[1]), target.method).remote
+        return functools.partial(call, *of_method[0], **of_method[1])
+    positional, named = entry_args.parse(target.raw_f, args, shown)
+    return functools.partial(getattr(target, "remote", target), *positional, **named)
+
+
+def _asks(chosen: Runnable) -> list[tuple[str, Resources]]:
+    """What each function that may be called asks for."""
+    target: Any = chosen.target
+    spec = getattr(getattr(target, "owner", target), "spec", None)
+    app = chosen.app
+    several: list[Any] = [*app.registered_functions.values(), *app.registered_classes.values()]
+    specs = [spec] if spec is not None else [one.spec for one in several]
+    return [(spec.name, spec.resources) for spec in specs]
+
+
+def _written(job: drive.Job, file: Path) -> drive.Job:
+    """The same job, whose value, a text or bytes, goes into a file."""
+    if not file.absolute().parent.is_dir():
+        raise InvalidError(f"--write-result: there is no folder {file.absolute().parent}")
+
+    def work(session: Any) -> tuple[int, Any]:
+        code, value = job.work(session)
+        if isinstance(value, str):
+            file.write_text(value)
+        elif isinstance(value, bytes):
+            file.write_bytes(value)
+        elif code == 0:
+            raise InvalidError(
+                f"--write-result takes a text or bytes, and {job.name} returned "
+                f"{type(value).__name__}"
+            )
+        return code, value
+
+    return job._replace(work=work)
 
 
 def _awaited(value: Any) -> Any:

@@ -74,13 +74,16 @@ class Common(NamedTuple):
 
 class Asked(NamedTuple):
     """What ``byoc run`` was asked for. ``line``: the whole command line; ``driver``: see
-    :class:`byoc.cli.drivers.Driver`."""
+    :class:`byoc.cli.drivers.Driver`; ``name``: of the run, else the function's; ``result``: the
+    file that the value goes to, if any."""
 
     reference: str
     module: bool
     args: tuple[str, ...]
     line: tuple[str, ...]
     driver: str
+    name: str = ""
+    result: str = ""
 
 
 class Command(NamedTuple):

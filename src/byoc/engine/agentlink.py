@@ -1,15 +1,19 @@
 """The client's end of one agent: a session that outlives its connections.
 
-Threads: a reader, which also makes lost connections anew; a heart that renews the lease; a watch
-that notices silence, apart from the heart, which may be stuck in a write. Whoever has something to
-send writes it, if nobody else is writing.
+It has no thread of its own. What the agent sends is handled on the thread that reads the
+connection;
+whoever has something to send writes what there is room for, and the rest follows when there is room
+again, so no thread ever waits for the line. A thread is started for each lost connection that has
+to be made anew. Leases and silence are the business of the process's heart (:mod:`.heart`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
@@ -26,16 +30,19 @@ from ..errors import (
 )
 from ..providers.base import Instance
 from ..runtime_agent.bundle import Bundle
-from ..transport.ssh import Connection
+from ..transport.ssh import Asked, Connection
 from ..transport.stream import ByteStream
 from ..wire import VERSION, link, messages
-from . import threads
+from . import heart, threads
 
 CONTROL, LOGS = 0, 1
 LEAST_TRY = 1.0
 """Seconds that an attempt to reconnect gets even when less of the lease is left."""
+JOIN = limits.CHUNK // 4
+"""Bytes up to which frames are joined to be sent as one."""
 Handler = Callable[[int, link.Buffer], None]
-"""Called on the reader's thread with (link.DATA or link.END, bytes)."""
+"""Called with (link.DATA or link.END, bytes), on the thread that reads the connection: it must not
+wait for anything that this thread brings."""
 
 
 class Machine(Protocol):
@@ -87,9 +94,15 @@ class AgentLink:
         self._closed = threading.Event()
         self._heard = clock.mono()  # any byte: tells silence
         self._good = self._heard  # a frame of the agent's: what the lease is counted from
-        self._rest = b""  # what came behind the hello
+        self._renewed = self._pinged = self._heard
+        self._left: deque[memoryview] = deque()  # taken from the link for this stream, not sent yet
+        self._timed: tuple[int, float] | None = None  # a frame, and when it was sent
         self._dispatching = False
         self._lost: InstanceError | None = None
+        self._connected = threading.Condition(self._lock)
+        self._asked: Asked | None = None
+        self.rtt = math.inf
+        """Seconds of a round trip to the agent, the shortest seen on this connection."""
         self.hello: dict[str, Any] = {}
 
     # --- life -----------------------------------------------------------------------------
@@ -102,21 +115,38 @@ class AgentLink:
             lost = self._reconnect(cause, first=True)
             if lost is not None:
                 raise lost from cause
-        threads.start("byoc-reader", self._read)
-        threads.start("byoc-heart", self._heart)
-        threads.start("byoc-watch", self._watch)
+        heart.add(self._beat, 0.0)
 
     def close(self) -> None:
         """Drop the connection; the agent keeps what it was last told."""
         with self._lock:
             self._closed.set()
             stream, connection = self._stream, self._connection
+            self._connected.notify_all()
         self._refuse(ConnectionLostError(_CLOSED))
         self._fail_replies()
         if stream is not None:
             stream.close()
         if connection is not None:
             connection.close()
+
+    def connection(self, timeout: float) -> Connection:
+        """The connection of now, waited for ``timeout`` seconds; for streams beside the agent's.
+
+        Raises an InstanceError when there is none, or will be none any more.
+        """
+        with self._lock:
+            self._connected.wait_for(
+                lambda: self._stream is not None or self._lost or self._closed.is_set(), timeout
+            )
+            if self._stream is not None and self._connection is not None:
+                return self._connection
+            raise self._lost or ConnectionLostError("the instance did not answer in time")
+
+    @property
+    def reaches_sockets(self) -> bool:
+        """The instance lets us connect to its Unix sockets; False also while that is not known."""
+        return self._asked is not None and self._asked.granted
 
     def listen(self, stream: int, handler: Handler) -> None:
         """Give a stream's bytes to ``handler`` from now on."""
@@ -180,61 +210,48 @@ class AgentLink:
                 self._writing.release()
 
     def _write_due(self) -> None:
+        """Write what there is room for; more room calls :meth:`_write` again."""
         while True:
             with self._lock:  # together: frames of a resumed link must not go to the old stream
-                stream = self._stream
-                parts = self._link.outgoing() if stream is not None else []
-            if stream is None or not parts:
-                return  # or between connections; resumed later
-            size = sum(len(p) if not isinstance(p, memoryview) else p.nbytes for p in parts)
+                stream, connection, left = self._stream, self._connection, self._left
+                if stream is None or connection is None:
+                    return  # between connections; resumed later
+                if not left:
+                    known = self._link.sent_seq
+                    left.extend(_joined(self._link.outgoing()))
+                    if self._timed is None and self._link.sent_seq > known:
+                        self._timed = (self._link.sent_seq, self._clock.mono())
+            if not left:
+                return
             try:
-                if size <= limits.CHUNK // 4:
-                    stream.write(b"".join(parts))
-                else:
-                    for part in parts:
-                        stream.write(part)
+                while left:
+                    sent = stream.offer(left[0])
+                    if sent < left[0].nbytes:
+                        left[0] = left[0][sent:]
+                        return
+                    left.popleft()
             except InstanceError:
-                stream.close()  # the reader finds out and reconnects; the frames are kept
+                connection.cut()  # its end tells; the frames are kept
                 return
 
     # --- receiving ------------------------------------------------------------------------
 
-    def _read(self) -> None:
-        """The reader. Whatever ends it, nobody waits for it any longer."""
-        lost: InstanceError = AgentError("what the instance sent could not be handled")
-        try:
-            lost = self._read_loop()
-        finally:
-            if not self._closed.is_set():
-                self._refuse(lost)
-                try:
-                    self._on_lost(lost)
-                finally:
-                    self._fail_replies()  # by now all know that there is no use in asking again
+    def _received(self, stream: ByteStream, data: link.Buffer) -> None:
+        """Bytes came; on the thread that reads the connection."""
+        if stream is not self._stream:
+            return  # an older connection
+        self._heard = self._clock.mono()
+        failed = threads.attempt(lambda: self._dispatch(data))
+        if isinstance(failed, ProtocolError):
+            self._broke(stream, failed)
+        elif isinstance(failed, link.FrameError):  # of a message, which no new connection mends
+            self._broke(stream, None, AgentError(f"the instance sent {failed}"))
+        elif failed is not None:
+            lost = AgentError("what the instance sent could not be handled")
+            lost.__cause__ = failed
+            self._broke(stream, None, lost)
 
-    def _read_loop(self) -> InstanceError:
-        """Read, and reconnect when a connection breaks; returns why there is none any more."""
-        while not self._closed.is_set():
-            stream = self._stream
-            assert stream is not None
-            try:
-                data, self._rest = self._rest or stream.read(limits.CHUNK), b""
-                if data:
-                    self._heard = self._clock.mono()
-                    self._dispatch(data)
-                    continue
-                words = f"the agent's channel ended {stream.stderr()[-500:]}"
-                cause: InstanceError = ConnectionLostError(words.rstrip())
-            except link.FrameError as error:  # of a message, which no new connection mends
-                return AgentError(f"the instance sent {error}")
-            except InstanceError as error:
-                cause = error
-            lost = self._reconnect(cause)
-            if lost is not None:
-                return lost
-        return ConnectionLostError(_CLOSED)
-
-    def _dispatch(self, data: bytes) -> None:
+    def _dispatch(self, data: link.Buffer) -> None:
         self._dispatching = True
         try:
             with self._lock:
@@ -242,16 +259,70 @@ class AgentLink:
                     events = self._link.received(data)
                 except link.FrameError as error:
                     raise ProtocolError(f"the instance sent {error}") from error
-            self._good = self._heard
+                self._good = self._heard
+                self._measure()
             for event in events:
                 handler = self._handlers.get(event.stream)
                 if handler is not None:
-                    handler(event.kind, event.payload)
-                with self._lock:
+                    self._hand(event, handler)
+            with self._lock:
+                for event in events:
                     self._link.consumed(event.stream, len(event.payload))
         finally:
             self._dispatching = False
         self._write()
+
+    def _hand(self, event: link.Event, handler: Handler) -> None:
+        """Give an event to its stream's handler. Garbage from a container ends that container: what
+        else runs there goes on. Its end is the agent's word, after which nothing more would come.
+        """
+        stream = event.stream
+        try:
+            handler(event.kind, event.payload)
+        except (link.FrameError, LookupError, TypeError, ValueError):
+            if stream <= LOGS or event.kind == link.END:
+                raise
+
+            def only_the_end(kind: int, payload: link.Buffer) -> None:
+                if kind == link.END:
+                    handler(kind, payload)
+
+            self._handlers[stream] = only_the_end
+            self.send(CONTROL, {"t": "kill", "c": stream, "reason": "garbage"})
+
+    def _measure(self) -> None:
+        """A frame was acknowledged: a round trip was at most that long."""
+        if self._timed is not None and self._link.acked_seq >= self._timed[0]:
+            self.rtt = min(self.rtt, self._heard - self._timed[1])
+            self._timed = None
+
+    def _broke(
+        self, stream: ByteStream, cause: InstanceError | None, lost: InstanceError | None = None
+    ) -> None:
+        """A stream has ended: in a thread, find out why and connect anew, unless that is ``lost``.
+
+        Called on the thread that reads the connection, for every end of every stream.
+        """
+        with self._lock:
+            if stream is not self._stream or self._closed.is_set():
+                return
+            self._stream = None
+        threads.start("byoc-reconnect", lambda: self._recover(stream, cause, lost))
+
+    def _recover(
+        self, stream: ByteStream, cause: InstanceError | None, lost: InstanceError | None
+    ) -> None:
+        """Connect anew. Whatever becomes of it, nobody waits for what will not come."""
+        failure: InstanceError | None = AgentError("the connection could not be made anew")
+        try:
+            failure = lost or self._reconnect(cause or _why(stream))
+        finally:
+            if failure is not None and not self._closed.is_set():
+                self._refuse(failure)
+                try:
+                    self._on_lost(failure)
+                finally:
+                    self._fail_replies()  # by now all know that there is no use in asking again
 
     def _on_control(self, kind: int, payload: link.Buffer) -> None:
         for message in self._control.feed(payload):
@@ -278,15 +349,30 @@ class AgentLink:
                     raise ConnectionLostError(_CLOSED)
                 self._link.resume(answer["received"])
                 self._link.ping()  # its answer proves that frames come through
-                self.hello, self._rest = answer, rest
+                self.hello = answer
                 self._heard = self._clock.mono()  # before the watch sees the stream
                 self._connection, self._stream = connection, stream
+                self._left = deque()
+                # of a new session, the ping's answer is the first that comes
+                self._timed = (0, self._heard) if first else None
+                self.rtt = math.inf
+                self._connected.notify_all()
         except link.FrameError as error:
             connection.close()
             raise AgentError(f"the session cannot be resumed: {error}") from error
         except BaseException:
             connection.close()
             raise
+        if answer.get("door"):
+            with contextlib.suppress(InstanceError):  # broken: the stream's end says so
+                self._asked = connection.ask_streamlocal(answer["door"])
+        if rest:
+            self._received(stream, rest)
+        stream.listen(
+            lambda data: self._received(stream, data),
+            lambda: self._broke(stream, None),
+            self._write,
+        )
         self._write()
 
     def _greet(
@@ -372,6 +458,7 @@ class AgentLink:
         """From now on whoever asks for anything is told ``error``; the first one counts."""
         with self._lock:
             self._lost = self._lost or error
+            self._connected.notify_all()
 
     def _fail_replies(self) -> None:
         """Tell whoever waits for an answer."""
@@ -380,30 +467,49 @@ class AgentLink:
         for future in replies.values():
             future.set_exception(self._lost)
 
-    def _heart(self) -> None:
-        """Renew the lease and keep the connection warm."""
-        beat = min(limits.KEEPALIVE_EVERY, self._lease / 4)
-        renew = min(limits.LEASE_RENEW_EVERY, self._lease / 4)
-        renewed = self._clock.mono()
-        while not self._closed.wait(beat) and self._lost is None:
-            if self._stream is None:
-                continue
-            now = self._clock.mono()
-            with self._lock:
-                if now - renewed >= renew:
-                    renewed = now
-                    self._link.send(CONTROL, *messages.encode({"t": "lease", "ttl": self._lease}))
-                self._link.ping()
-            self._write()
-
-    def _watch(self) -> None:
-        """Notice silence, well within the lease, and end the connection for it."""
+    def _beat(self) -> float | None:
+        """Renew the lease, keep the connection warm, and notice silence well within the lease."""
+        if self._closed.is_set() or self._lost is not None:
+            return None
         limit = min(limits.SILENCE_LIMIT, self._lease / 2)
-        while not self._closed.wait(limit / 4) and self._lost is None:
-            stream = self._stream
-            silent = self._clock.mono() - self._heard
-            if stream is not None and silent > limit and not self._dispatching:
-                stream.close()
+        every = min(limits.KEEPALIVE_EVERY, self._lease / 4, limit / 4)
+        connection = self._connection
+        if self._stream is None or connection is None:
+            return every
+        now = self._clock.mono()
+        silent, asked = now - self._heard, self._pinged > self._heard
+        # not without having asked: this host may have slept, not the line
+        if silent > limit and asked and now - self._pinged > every / 2 and not self._dispatching:
+            connection.cut()
+            return every
+        renew = now - self._renewed >= min(limits.LEASE_RENEW_EVERY, self._lease / 4)
+        if not renew and silent < limit / 2:
+            return every
+        with self._lock:
+            if renew:
+                self._renewed = now
+                self._link.send(CONTROL, *messages.encode({"t": "lease", "ttl": self._lease}))
+            if silent >= limit / 2:
+                self._pinged = now
+                self._link.ping()
+        self._write()
+        return every
+
+
+def _joined(parts: list[link.Buffer]) -> list[memoryview]:
+    """Frames to be written: small ones as one piece, which is one packet."""
+    views = [memoryview(part) for part in parts]
+    if len(views) > 1 and sum(view.nbytes for view in views) <= JOIN:
+        return [memoryview(b"".join(views))]
+    return views
+
+
+def _why(stream: ByteStream) -> InstanceError:
+    """Why a stream has ended."""
+    try:
+        return ConnectionLostError(f"the agent's channel ended {stream.ending()[-500:]}".rstrip())
+    except InstanceError as error:
+        return error
 
 
 def _hello_of(line: bytes) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -85,8 +85,8 @@ class Base:
         self._ids = ids
         self._dialer = dialer
         self._reporter = Stages(reporter)
-        self._lock = threading.RLock()
-        self._ended = threading.Condition(self._lock)
+        self.lock = threading.RLock()
+        self._ended = threading.Condition(self.lock)
         self._acquiring = threading.Lock()
         self._hosts: list[LiveInstance] = []
         self._gone: list[LiveInstance] = []
@@ -146,7 +146,7 @@ class Base:
         return self._fleet
 
     def _tear_down(self, error: BaseException | None) -> None:
-        with self._lock:
+        with self.lock:
             self._closed = True
         self._ticker.stop()
         over = CancelledError("the run is over")
@@ -154,7 +154,7 @@ class Base:
         self._fail_everything(over)
         if not self._acquiring.acquire(timeout=JOIN_WAIT):
             self._reporter.notice("an instance is still being started; its lease ends it")
-        with self._lock:
+        with self.lock:
             self._late = True
             hosts = list(self._hosts)
         if self._run_begun is not None:
@@ -253,14 +253,19 @@ class Base:
         }
         return asked._replace(**{key: value for key, value in given.items() if value is not None})
 
-    def _instance(self, resources: Resources) -> LiveInstance:
-        """A running instance of this run that can hold the request; acquired when there is none."""
+    def _instance(
+        self, resources: Resources, besides: Collection[LiveInstance] = ()
+    ) -> LiveInstance:
+        """A running instance of this run that can hold the request, none of ``besides``; acquired
+        when there is none."""
         with self._acquiring:
             if self._closed:
                 raise CancelledError("the run is over")
             rules = Rules.of(resources)
             for host in self._hosts:
-                if host.lost is None and not rules.refusal(host.offer):
+                if host in besides or host.lost is not None:
+                    continue
+                if not rules.refusal(host.offer):
                     return host
             return self._acquire(resources)
 
@@ -289,7 +294,7 @@ class Base:
             raise
         seconds = self.clock.mono() - begun + held.connecting
         self._reporter.stage("connect", "done", "warm" if held.warm else "new", seconds)
-        with self._lock:
+        with self.lock:
             if not self._late:
                 self._hosts.append(host)
                 return host

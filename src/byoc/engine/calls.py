@@ -1,133 +1,346 @@
-"""Calling a function: one call, a stream of items, a map. What ``sdk.Function`` is made of."""
+"""Calling a function: one call, a stream of items, a map. What ``sdk.Function`` is made of.
+
+Works on top of a session on the client and of its stand-in inside a container, where this module
+runs too. CPython 3.8+.
+"""
 
 from __future__ import annotations
 
+import pickle
 import threading
-from collections.abc import Iterable, Iterator, Mapping
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .. import limits
 from ..errors import CancelledError
 from ..runtime_agent import payload
 from . import threads
-from .inputs import FAILURE, ITEM, ITEMS_END, Buffer, Input, Outcome
+from .inputs import FAILURE, ITEM, ITEMS_END, Arrival, Buffer, Input, Outcome, Runner
 from .results import unpicklable, value_of
-from .session import Session
 from .spec import FunctionSpec
 
-Arrival = tuple[Input, Outcome]
 GATHER = 0.002
 """Seconds for which a map gathers inputs from a slow iterator before it sends what it has."""
+KEEP_FLYING = limits.MAP_WINDOW // 2
+"""A map whose iterator is quick sends this many before it looks whether results came."""
+MAP_BYTES = 256 * 1024 * 1024
+"""Bytes of arguments in flight beyond which a map sends no further input before one is done."""
+HEAVY = 16 * 1024
+"""Bytes from which the arguments of an input count for that."""
+MORE_EVERY = 25
+"""Items after whose use a generator is allowed as many more: a quarter of what it may be ahead."""
+_PLAIN = frozenset({int, float, bool, str, type(None)})
+"""Types that pickle as themselves, with no buffer beside."""
 
 
 def dump_arguments(
-    spec: FunctionSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> list[Buffer]:
+    spec: FunctionSpec, args: Tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> List[Buffer]:
     """The arguments of one call as buffers. Raises SerializationError."""
+    if not kwargs and _PLAIN.issuperset(map(type, args)):
+        return [pickle.dumps((args, {}), 5)]
     try:
         return payload.try_dumps((args, dict(kwargs)), by_value=spec.source.file is None)
     except payload.PickleFailure as failure:
-        what = f"an argument of {spec.name}"
+        what = "an argument of %s" % spec.name
         raise unpicklable(what, args, failure.reason) from failure.reason
 
 
-def _own(buffers: Iterable[Buffer]) -> list[Buffer]:
+def _own(buffers: Sequence[Buffer]) -> List[Buffer]:
     """Copies of those buffers that the caller could still change before they are sent."""
     return [buffer if isinstance(buffer, bytes) else bytes(buffer) for buffer in buffers]
 
 
-class PendingCall:
-    """One spawned call; its outcome can be asked for, any number of times, from any thread."""
+class Arrivals:
+    """A sink for one reader, who takes what came by the batch."""
 
-    def __init__(self, session: Session, spec: FunctionSpec, buffers: list[Buffer]) -> None:
-        self._session = session
-        self._spec = spec
-        self._arrived: SimpleQueue[Outcome] = SimpleQueue()
-        self._final: Outcome | None = None
-        self._lock = threading.Lock()
-        self._input = session.submit(spec, [buffers], lambda _, o: self._arrived.put(o))[0]
+    __slots__ = ("_queue",)
 
-    def outcome(self, timeout: float | None) -> Outcome:
-        """Wait for it. Raises the builtin TimeoutError while it is not there."""
-        if self._final is not None:
-            return self._final
-        try:
-            outcome = (
-                threads.take(self._arrived)
-                if timeout is None
-                else self._arrived.get(timeout=max(0.0, timeout), block=timeout > 0)
-            )
-        except Empty:
-            raise TimeoutError(f"{self._spec.name} has no result yet") from None
-        with self._lock:  # of two that arrive, a value and a cancellation, the first one counts
-            self._final = self._final or outcome
-        self._arrived.put(self._final)  # for the next one who waits
-        return self._final
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[List[Arrival]] = SimpleQueue()
 
-    def value(self, timeout: float | None = None) -> Any:
-        """The return value; raises the remote exception."""
-        return value_of(self.outcome(timeout), self._spec.renames)
+    def __call__(self, item: Input, outcome: Outcome) -> None:
+        self._queue.put([(item, outcome)])
 
-    def cancel(self, kill: bool = False) -> None:
-        """Forget the call; whoever waits gets CancelledError. Running code goes on unless
-        ``kill``."""
-        self._session.cancel(self._spec, [self._input], kill)
-        self._arrived.put(Outcome(FAILURE, error=_cancelled(self._spec.name)))
+    def many(self, arrivals: List[Arrival]) -> None:
+        """Several at once."""
+        self._queue.put(arrivals)
+
+    def take(self) -> List[Arrival]:
+        """What came next; waits for it."""
+        return threads.take(self._queue)
+
+    def empty(self) -> bool:
+        """Nothing is there."""
+        return self._queue.empty()
 
 
-def _cancelled(name: str) -> CancelledError:
-    return CancelledError(f"the call of {name} was cancelled")
+# --- single calls -----------------------------------------------------------------------------
 
 
 def call(
-    session: Session, spec: FunctionSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    session: Runner,
+    spec: FunctionSpec,
+    args: Tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    method: str = "",
 ) -> Any:
     """Run it once, remotely; its value or its exception."""
-    pending = PendingCall(session, spec, dump_arguments(spec, args, kwargs))
+    arrived: SimpleQueue[Outcome] = SimpleQueue()
+    buffers = dump_arguments(spec, args, kwargs)
+    items = session.submit(spec, [buffers], lambda _, outcome: arrived.put(outcome), method=method)
     try:
-        outcome = pending.outcome(None)
+        outcome = threads.take(arrived)
     except BaseException:
-        pending.cancel()
+        session.cancel(spec, items)
         raise
     return value_of(outcome, spec.renames)
 
 
-def items(
-    session: Session, spec: FunctionSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Iterator[Any]:
-    """The yields of a remote generator, as they come; closing it ends the container."""
-    arrived: SimpleQueue[Outcome] = SimpleQueue()
+class Home:
+    """What all spawned calls of one function share."""
+
+    __slots__ = ("name", "renames", "session", "spec")
+
+    def __init__(self, session: Runner, spec: Optional[FunctionSpec]) -> None:
+        self.session = session
+        self.spec = spec
+        self.name = spec.name if spec is not None else "the call"
+        self.renames = spec.renames if spec is not None else {}
+
+
+_GUARD = threading.Lock()
+"""Guards every PendingCall's ``_state``: held for a few instructions, so one is enough."""
+
+
+class PendingCall:
+    """One spawned call; its outcome can be asked for, any number of times, from any thread.
+
+    It is the sink of its own input, so that a hundred thousand of them cost 64 bytes each.
+    """
+
+    __slots__ = ("_home", "_input", "_state")
+
+    input_count = 1
+    """Inputs of this call."""
+
+    def __init__(self, home: Home, item: Optional[Input] = None) -> None:
+        self._home = home
+        self._input = item
+        self._state: Any = None  # the outcome; until then None, or a list of those to be told
+
+    def __call__(self, item: Input, outcome: Outcome) -> None:
+        """The outcome is there. The first one counts: a value, or a cancellation."""
+        if len(outcome.buffers) == 1:  # nothing else of its message is to be kept
+            outcome = outcome._replace(buffers=[bytes(outcome.buffers[0])])
+        with _GUARD:
+            told = self._state
+            if type(told) is Outcome:
+                return
+            self._state = outcome
+        for tell in told or ():
+            tell(outcome)
+
+    def watch(self, tell: Callable[[Outcome], None]) -> None:
+        """Call ``tell`` once with the outcome, at once if it is there."""
+        with _GUARD:
+            if type(self._state) is not Outcome:
+                self._state = [*(self._state or ()), tell]
+                return
+        tell(self._state)
+
+    def _unwatch(self, tell: Callable[[Outcome], None]) -> None:
+        with _GUARD:
+            if type(self._state) is list:
+                self._state = [one for one in self._state if one is not tell] or None
+
+    def outcome(self, timeout: Optional[float]) -> Outcome:
+        """Wait for it. Raises the builtin TimeoutError while it is not there."""
+        if type(self._state) is Outcome:
+            return self._state
+        arrived: SimpleQueue[Outcome] = SimpleQueue()
+        tell = arrived.put
+        self.watch(tell)
+        try:
+            if timeout is None:
+                return threads.take(arrived)
+            return threads.take_within(arrived, timeout)
+        except Empty:
+            raise TimeoutError("%s has no result yet" % self._home.name) from None
+        finally:
+            self._unwatch(tell)
+
+    def value(self, timeout: Optional[float] = None) -> Any:
+        """The return value; raises the remote exception."""
+        return value_of(self.outcome(timeout), self._home.renames)
+
+    def cancel(self, kill: bool = False) -> None:
+        """Drop the call; whoever waits gets CancelledError. Running code is interrupted, with
+        ``kill`` its container ends."""
+        item = self._input
+        if item is None or type(self._state) is Outcome:
+            return
+        if self._home.spec is not None:
+            self._home.session.cancel(self._home.spec, [item], kill)
+        error = CancelledError("the call of %s was cancelled" % self._home.name)
+        self(item, Outcome(FAILURE, error=error))
+
+    @property
+    def id(self) -> str:
+        """``fc-...``; from now on the call can be found by it, in the whole run."""
+        item = self._input
+        assert item is not None  # only between making and sending it
+        ident = item.call or "fc-%d" % item.id
+        self._home.session.calls[ident] = self
+        return ident
+
+
+def spawn(
+    session: Runner,
+    spec: FunctionSpec,
+    args: Tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    method: str = "",
+) -> PendingCall:
+    """Start it and return at once."""
+    pending = PendingCall(_home_of(session, spec))
     buffers = _own(dump_arguments(spec, args, kwargs))
-    submitted = session.submit(spec, [buffers], lambda _, outcome: arrived.put(outcome))
+    pending._input = session.submit(spec, [buffers], pending, method=method, spawned=("",))[0]
+    return pending
+
+
+_latest: List[Home] = []
+
+
+def _home_of(session: Runner, spec: FunctionSpec) -> Home:
+    """The home of a spec's calls, one for those spawned in a row."""
+    for home in _latest:
+        if home.session is session and home.spec is spec:
+            return home
+    home = Home(session, spec)
+    _latest[:] = [home]
+    return home
+
+
+def spawn_map(
+    session: Runner,
+    spec: FunctionSpec,
+    arguments: Iterable[Tuple[Any, ...]],
+    kwargs: Mapping[str, Any],
+    method: str = "",
+) -> List[PendingCall]:
+    """Start one call per item and return at once."""
+    home = Home(session, spec)
+    pending: List[PendingCall] = []
+
+    def register(item: Input) -> None:
+        one = PendingCall(home, item)
+        item.sink = one
+        pending.append(one)
+
+    def send(batch: List[List[Buffer]]) -> None:
+        names = ("",) * len(batch)
+        session.submit(spec, batch, _nowhere, register, method=method, spawned=names)
+
+    batch: List[List[Buffer]] = []
+    for args in arguments:
+        batch.append(_own(dump_arguments(spec, args, kwargs)))
+        if len(batch) >= limits.BATCH_MAX:
+            send(batch)
+            batch = []
+    if batch:
+        send(batch)
+    return pending
+
+
+def _nowhere(item: Input, outcome: Outcome) -> None:
+    """Stands in until :func:`spawn_map` has given an input its own sink."""
+
+
+def find_call(session: Runner, ident: str) -> Optional[PendingCall]:
+    """The call with this id, spawned anywhere in this run; None when there is none.
+
+    Inside a container the answer comes with the outcome: an id that nobody knows is a call that
+    raises NotFoundError.
+    """
+    known: Optional[PendingCall] = session.calls.get(ident)
+    if known is not None:
+        return known
+    pending = PendingCall(Home(session, None))
+    item = session.ask(ident, pending)
+    if item is None:
+        return None
+    item.call = ident
+    pending._input = item
+    session.calls[ident] = pending
+    return pending
+
+
+def gather(pending: Sequence[PendingCall]) -> List[Any]:
+    """The values of all, in order; raises the first failure as soon as it is there."""
+    arrived: SimpleQueue[PendingCall] = SimpleQueue()
+    for one in pending:
+        one.watch(lambda _, one=one: arrived.put(one))  # type: ignore[misc]
+    for _ in pending:
+        came = threads.take(arrived)
+        if came.outcome(0).failed:
+            came.value(0)  # raises
+    return [one.value(0) for one in pending]
+
+
+# --- generators -------------------------------------------------------------------------------
+
+
+def items(
+    session: Runner,
+    spec: FunctionSpec,
+    args: Tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    method: str = "",
+) -> Iterator[Any]:
+    """The yields of a remote generator, as they come; closing it ends the remote one."""
+    arrived = Arrivals()
+    buffers = _own(dump_arguments(spec, args, kwargs))
+    submitted = session.submit(spec, [buffers], arrived, method=method)
     finished = False
+    taken = 0
     try:
         while True:
-            outcome = threads.take(arrived)
-            if outcome.kind == ITEM and outcome.error is None:
-                yield value_of(outcome, spec.renames)
-                continue
-            finished = True
-            if outcome.kind != ITEMS_END or outcome.error is not None:
-                value_of(outcome, spec.renames)  # raises
-            return
+            for _, outcome in arrived.take():
+                if outcome.kind == ITEM and outcome.error is None:
+                    yield value_of(outcome, spec.renames)
+                    taken += 1
+                    if taken % MORE_EVERY == 0:
+                        session.more(spec, submitted[0], MORE_EVERY)
+                    continue
+                finished = True
+                if outcome.kind != ITEMS_END or outcome.error is not None:
+                    value_of(outcome, spec.renames)  # raises
+                return
     finally:
         if not finished:
-            session.cancel(spec, submitted, kill=True)
+            session.cancel(spec, submitted)
+
+
+# --- maps -------------------------------------------------------------------------------------
 
 
 class MapRun:
-    """One map: a window of inputs in flight, results in order or as they come."""
+    """One map: a window of inputs in flight, results in order or as they come.
+
+    All but the arrival of outcomes happens in the caller's thread, inside ``next()``.
+    """
 
     def __init__(
         self,
-        session: Session,
+        session: Runner,
         spec: FunctionSpec,
-        arguments: Iterable[tuple[Any, ...]],
+        arguments: Iterable[Tuple[Any, ...]],
         kwargs: Mapping[str, Any],
         *,
         ordered: bool,
         return_exceptions: bool,
+        method: str = "",
     ) -> None:
         self._session = session
         self._spec = spec
@@ -135,8 +348,12 @@ class MapRun:
         self._kwargs = kwargs
         self._ordered = ordered
         self._return_exceptions = return_exceptions
-        self._arrived: SimpleQueue[Arrival] = SimpleQueue()
-        self._flying: dict[int, Input] = {}
+        self._method = method
+        self._renames = spec.renames
+        self._arrived = Arrivals()
+        self._flying: Dict[int, Input] = {}
+        self._heavy: Dict[int, int] = {}  # bytes of those that are worth counting
+        self._weight = 0
         self._sent = 0
         self._exhausted = False
 
@@ -148,67 +365,94 @@ class MapRun:
                 self._session.cancel(self._spec, list(self._flying.values()))
 
     def _as_completed(self) -> Iterator[Any]:
+        forget, heavy = self._flying.pop, self._heavy
         while True:
-            self._fill()
+            self._fill(0)
             if not self._flying:
                 return
-            yield self._take()[1]
+            for item, outcome in self._arrived.take():
+                forget(item.id)
+                if heavy:
+                    self._weight -= heavy.pop(item.id, 0)
+                yield self._value(outcome)
 
     def _in_order(self) -> Iterator[Any]:
-        early: dict[int, Any] = {}
+        early: Dict[int, Any] = {}
         due = 0
+        forget, heavy = self._flying.pop, self._heavy
         while True:
-            self._fill(held=len(early))
-            if not self._flying and not early:
+            self._fill(len(early))
+            if not self._flying:
                 return
-            index, value = self._take()
-            early[index] = value
-            while due in early:
-                yield early.pop(due)
+            for item, outcome in self._arrived.take():
+                forget(item.id)
+                if heavy:
+                    self._weight -= heavy.pop(item.id, 0)
+                value = self._value(outcome)
+                if item.index != due:
+                    early[item.index] = value
+                    continue
                 due += 1
+                yield value
+                while due in early:
+                    value = early.pop(due)
+                    due += 1
+                    yield value
 
-    def _take(self) -> tuple[int, Any]:
-        """The next outcome: (index of its input, value). A failure raises at once."""
-        item, outcome = threads.take(self._arrived)
-        del self._flying[item.id]
+    def _value(self, outcome: Outcome) -> Any:
+        """The value; a failure raises at once, or is the value."""
         try:
-            return item.index, value_of(outcome, self._spec.renames)
+            return value_of(outcome, self._renames)
         except Exception as error:
             if self._return_exceptions:
-                return item.index, error
+                return error
             raise
 
-    def _fill(self, held: int = 0) -> None:
-        """Pull from the caller's iterator while the window has room and no result waits."""
-        while not self._exhausted and len(self._flying) + held < limits.MAP_WINDOW:
-            self._send(self._gather(limits.MAP_WINDOW - len(self._flying) - held))
-            if not self._arrived.empty():
+    def _fill(self, held: int) -> None:
+        """Pull from the caller's iterator while the window has room and no result waits; ``held``
+        results that wait for their turn count too."""
+        while not self._exhausted:
+            room = limits.MAP_WINDOW - len(self._flying) - held
+            if room <= 0 or self._weight > MAP_BYTES:
+                return
+            quick = self._send_some(min(room, limits.BATCH_MAX))
+            if not self._arrived.empty() and not (quick and len(self._flying) < KEEP_FLYING):
                 return
 
-    def _gather(self, room: int) -> list[list[Buffer]]:
-        payloads: list[list[Buffer]] = []
-        until = self._session.clock.mono() + GATHER
-        while len(payloads) < min(room, limits.BATCH_MAX):
+    def _send_some(self, most: int) -> bool:
+        """Send the next few; False when the iterator takes its time."""
+        mono = self._session.clock.mono
+        until = mono() + GATHER
+        spec, kwargs, arguments = self._spec, self._kwargs, self._arguments
+        payloads: List[List[Buffer]] = []
+        quick, weight = True, 0
+        while len(payloads) < most and weight <= HEAVY:
             try:
-                args = next(self._arguments)
+                args = next(arguments)
             except StopIteration:
                 self._exhausted = True
                 break
-            payloads.append(_own(dump_arguments(self._spec, args, self._kwargs)))
-            if self._session.clock.mono() > until:
+            buffers = dump_arguments(spec, args, kwargs)
+            if len(buffers) > 1 or len(buffers[0]) > HEAVY:
+                buffers = _own(buffers)
+                weight += sum(map(len, buffers))
+            payloads.append(buffers)
+            if mono() > until:
+                quick = False
                 break
-        return payloads
+        if payloads:
+            self._send(payloads, weight)
+        return quick
 
-    def _send(self, payloads: list[list[Buffer]]) -> None:
-        if not payloads:
-            return
-        self._session.submit(self._spec, payloads, self._landed, self._register)
-
-    def _register(self, item: Input) -> None:
-        """Before it is sent: its place in the order."""
-        item.index = self._sent
-        self._sent += 1
-        self._flying[item.id] = item
-
-    def _landed(self, item: Input, outcome: Outcome) -> None:
-        self._arrived.put((item, outcome))
+    def _send(self, payloads: List[List[Buffer]], weight: int) -> None:
+        """Send; all but the last of which are light, where ``weight`` says that it is heavy."""
+        sent = self._session.submit(self._spec, payloads, self._arrived, method=self._method)
+        index = self._sent
+        for item in sent:  # none of their outcomes is looked at before this thread comes back
+            item.index = index
+            index += 1
+            self._flying[item.id] = item
+        self._sent = index
+        if weight:
+            self._heavy[sent[-1].id] = weight
+            self._weight += weight

@@ -19,7 +19,7 @@ from ..resources import Resources
 from . import sources, threads
 from .base import Base
 from .live import LiveInstance
-from .pool import Slot
+from .slots import Slot
 
 STDIN_AHEAD = 1024 * 1024
 """Bytes of stdin sent ahead of what the remote program has read."""

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import itertools
 import json
+import math
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as LateError
 from typing import Any
 
 from .. import limits
 from ..clock import Clock
-from ..errors import ConnectionLostError, ImageBuildError, InstanceError, InvalidError
+from ..errors import (
+    ConnectionLostError,
+    ExecutionError,
+    ImageBuildError,
+    InstanceError,
+    InvalidError,
+)
 from ..fleet.held import Held
 from ..images import mounts
 from ..images.native import EnvPlan
 from ..placement.match import is_gpu
-from ..resources import GpuRequest
+from ..resources import GpuRequest, Offer
 from ..runtime_agent.bundle import Bundle
 from ..wire import link, messages
-from . import threads
+from . import bulk, threads
 from .agentlink import CONTROL, LOGS, AgentLink
 from .events import Reporter
 from .inputs import Input
-from .pool import Slot
+from .slots import Load, Slot
 from .spec import FunctionSpec
 
+_DISK_HINTS = ("ask for a larger disk with ephemeral_disk=", "send less, or leave files out")
 INLINE_FILE = 64 * 1024
 """Files up to this size go along with the list of files: a round trip less for sources."""
 INLINE_TOTAL = 512 * 1024
@@ -73,8 +83,10 @@ class LiveInstance:
         self._names: dict[int, str] = {}
         self._logs = messages.Assembler()
         self._flushes: dict[int, Future[None]] = {}
+        self._asides: dict[int, bulk.Aside] = {}
         self._unread = False
         self.free_gpus = list(range(self.offer.gpu_count))
+        self.load = Load(self.offer.cpus, self.offer.memory)
         self._link = AgentLink(
             held,
             bundle,
@@ -92,6 +104,12 @@ class LiveInstance:
         self._link.open()
 
     @property
+    def rtt(self) -> float:
+        """Seconds of a round trip; 0 while it is not known."""
+        rtt = self._link.rtt
+        return rtt if math.isfinite(rtt) else 0.0
+
+    @property
     def root(self) -> str:
         """The folder on the instance that stands for ``/root``."""
         return "/root" if self.held.traits.real_root else str(self._link.hello["home"])
@@ -99,7 +117,8 @@ class LiveInstance:
     def _is_lost(self, error: InstanceError) -> None:
         self.lost = error
         for flush in list(self._flushes.values()):
-            flush.set_exception(error)
+            with contextlib.suppress(InvalidStateError):  # it has just been answered
+                flush.set_exception(error)
         self._on_lost(self, error)
 
     # --- files and environments -----------------------------------------------------------
@@ -116,11 +135,11 @@ class LiveInstance:
     def sync(self, entries: Sequence[mounts.FileEntry]) -> None:
         """Add files to those that are on the instance; returns when they are in place."""
         with self._lock:
-            self._files.update((entry.path, entry) for entry in entries)
-            rows = [entry.to_json() for entry in self._files.values()]
+            files = {**self._files, **{entry.path: entry for entry in entries}}
+            rows = [entry.to_json() for entry in files.values()]
             if rows == self._synced:
                 return
-            by_digest = {entry.digest: entry for entry in self._files.values()}
+            by_digest = {entry.digest: entry for entry in files.values()}
             head = {
                 "t": "files",
                 "entries": rows,
@@ -133,7 +152,7 @@ class LiveInstance:
             if answer["missing"]:
                 self._send_contents([by_digest[digest] for digest in answer["missing"]])
                 answer = self._ask(head)
-            self._synced = rows
+            self._files, self._synced = files, rows  # not what failed: others would fail with it
 
     def _send_contents(self, entries: Sequence[mounts.FileEntry]) -> None:
         """Send large contents in pieces, with a bounded number of them on the way."""
@@ -203,8 +222,10 @@ class LiveInstance:
     ) -> None:
         """Start a container of a function; its messages and its end go to the callbacks."""
         self._open_stream(slot, on_message, on_exit)
-        variables = self._variables(env, slot.gpus, spec.environ())
+        standard = {**_threads(spec), **_identity(self.offer, slot.name, plan)}
+        variables = {**standard, **self._variables(env, slot.gpus, spec.environ())}
         source = spec.source
+        batching = spec.batching
         head = {
             "t": "start",
             "name": slot.name,
@@ -213,10 +234,15 @@ class LiveInstance:
             "vars": variables,
             "image": plan.key,
             "generator": spec.generator,
+            "parameters": spec.parameters,
+            "most": spec.concurrency.most,
+            "batch": [batching.size, batching.wait] if batching is not None else None,
+            "limits": {"memory": spec.memory_limit},
             "module": source.module,
             "qualname": source.qualname,
             "main": source.main,
             "pickled": bool(code),
+            "bulk": self._link.reaches_sockets,
             "python": list(sys.version_info[:2]),
         }
         start = {
@@ -227,6 +253,8 @@ class LiveInstance:
             "python": env["python"],
             "timeout": spec.timeout,
             "startup_timeout": spec.startup_timeout,
+            "most": spec.concurrency.most,
+            "limits": {"memory": spec.memory_limit},
         }
         self._link.send(CONTROL, start)
         self._link.send(slot.stream, head, *code)
@@ -273,22 +301,84 @@ class LiveInstance:
     def _open_stream(self, slot: Slot, on_message: Results | None, on_exit: Exited) -> None:
         incoming = messages.Assembler()
         self._names[slot.stream] = slot.name
+        aside = bulk.Aside(self._link, lambda: self._broken(slot))
+        self._asides[slot.stream] = aside
 
         def handle(kind: int, payload: link.Buffer) -> None:
             if kind == link.END:
                 self._link.forget(slot.stream)
+                self._asides.pop(slot.stream).close()
                 on_exit(slot, json.loads(bytes(payload)))
             elif on_message is not None:
                 for message in incoming.feed(payload):
-                    on_message(slot, message)
+                    aside.take(message, lambda whole: on_message(slot, whole))
 
         self._link.listen(slot.stream, handle)
 
+    def _broken(self, slot: Slot) -> None:
+        """A container's bulk channels do not work although it runs: its calls move."""
+        with contextlib.suppress(InstanceError):  # lost, and the container with it
+            self.kill(slot, "lost")
+
+    def _send(
+        self, slot: Slot, head: Mapping[str, Any], buffers: Sequence[link.Buffer] = ()
+    ) -> None:
+        """Send a message to a container, its large buffers beside it."""
+        aside = self._asides.get(slot.stream)
+        if aside is not None and buffers:
+            head, buffers = aside.split(head, buffers)
+        self._link.send(slot.stream, head, *buffers)
+
     def send_inputs(self, slot: Slot, batch: Sequence[Input]) -> None:
         """Give inputs to a container."""
-        entries = [[item.id, len(item.buffers)] for item in batch]
-        buffers = [buffer for item in batch for buffer in item.buffers]
-        self._link.send(slot.stream, {"t": "in", "b": entries}, *buffers)
+        entries: list[list[Any]] = []
+        buffers: list[link.Buffer] = []
+        for item in batch:
+            data = item.data
+            if isinstance(data, bytes):
+                buffers.append(data)
+                entry: list[Any] = [item.id, 1]
+            else:
+                buffers.extend(data)
+                entry = [item.id, len(data)]
+            if item.call:
+                entry += [item.method, item.call]
+            elif item.method:
+                entry.append(item.method)
+            entries.append(entry)
+        self._send(slot, {"t": "in", "b": entries}, buffers)
+
+    def send_message(
+        self, slot: Slot, head: Mapping[str, Any], buffers: Sequence[link.Buffer] = ()
+    ) -> None:
+        """Tell a container something."""
+        self._send(slot, head, buffers)
+
+    def more(self, slot: Slot, ident: int, count: int) -> None:
+        """Let a generator yield so many more items."""
+        self._link.send(slot.stream, {"t": "more", "id": ident, "n": count})
+
+    def cancel(self, slot: Slot, idents: Sequence[int]) -> None:
+        """Interrupt inputs, where they run."""
+        head = {"t": "cancel", "ids": list(idents)}
+        self._link.send(CONTROL, {**head, "c": slot.stream})
+        self._link.send(slot.stream, head)
+
+    def steal(self, slot: Slot, told: Callable[[int | None], None]) -> None:
+        """Have a container skip what it has not started of all that was sent before this.
+
+        ``told``, on the reader's thread: the place of the last input that it started; None when the
+        agent knows of no such container.
+        """
+
+        def answered(future: Future[dict[str, Any]]) -> None:
+            if future.exception() is None:  # else the instance is lost, and all told of that
+                reply = future.result()
+                told(int(reply["started"]) if reply.get("ok") else None)
+
+        future = self._link.request({"t": "steal", "c": slot.stream})
+        self._link.send(slot.stream, {"t": "go"})
+        future.add_done_callback(answered)
 
     def send_raw(self, slot: Slot, data: bytes) -> None:
         """Give bytes to a command's stdin."""
@@ -386,6 +476,29 @@ class LiveInstance:
         self._link.close()
 
 
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def _threads(spec: FunctionSpec) -> dict[str, str]:
+    """How many threads numerical libraries should use: the cores asked for, at least one."""
+    return dict.fromkeys(_THREADS, str(max(1, math.ceil(spec.resources.cpu))))
+
+
+def _identity(offer: Offer, name: str, plan: EnvPlan) -> dict[str, str]:
+    """What a container can read of itself, under byoc's names and under Modal's."""
+    ours = {
+        "TASK_ID": name,
+        "IS_REMOTE": "1",
+        "CLOUD_PROVIDER": offer.cloud,
+        "REGION": offer.region,
+        "IMAGE_ID": f"im-{plan.digest[:20]}",
+        "ENVIRONMENT": "main",
+    }
+    theirs = {**ours, "CLOUD_PROVIDER": f"CLOUD_PROVIDER_{offer.cloud.upper()}"}
+    named = {f"BYOC_{key}": value for key, value in ours.items()}
+    return {**named, **{f"MODAL_{key}": value for key, value in theirs.items()}}
+
+
 def _small(by_digest: Mapping[str, mounts.FileEntry]) -> list[str]:
     """Digests of the contents that go along at once."""
     chosen, total = [], 0
@@ -407,5 +520,9 @@ def _answer(future: Future[dict[str, Any]], timeout: float = ANSWER_WAIT) -> dic
     except LateError:
         raise ConnectionLostError(f"the agent did not answer within {timeout:g} s") from None
     if not reply["ok"]:
+        if reply.get("errno") in (errno.ENOSPC, errno.EDQUOT):
+            raise ExecutionError(
+                f"the instance's disk is full: {reply['error']}", hints=_DISK_HINTS
+            )
         raise InvalidError(str(reply["error"]))
     return reply

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Mapping, Optional, Sequence
 
 from ..errors import DeserializationError, Error, ExecutionError, RemoteError, SerializationError
 from ..runtime_agent import payload
@@ -14,25 +14,34 @@ from .inputs import FAILURE, Buffer, Outcome
 _UNPICKLABLE = (payload.Unpicklable.__module__, payload.Unpicklable.__qualname__)
 
 
-def value_of(outcome: Outcome, renames: Mapping[str, str] | None = None) -> Any:
+def value_of(outcome: Outcome, renames: Optional[Mapping[str, str]] = None) -> Any:
     """The value of an outcome; raises the exception that it stands for."""
-    if outcome.error is not None:
-        if isinstance(outcome.error, Error):
-            raise outcome.error.with_traceback(None)
-        raise outcome.error  # a bug of ours: its own frames tell where
-    if outcome.kind == FAILURE:
-        raise failure_of(outcome.buffers, outcome.where, renames)
+    kind, buffers, error, where = outcome
+    if error is not None:
+        if isinstance(error, Error):
+            raise error.with_traceback(None)
+        raise error  # a bug of ours: its own frames tell where
+    if kind == FAILURE:
+        raise failure_of(buffers, where, renames)
     try:
-        return payload.try_loads(outcome.buffers, dict(renames or {}))
-    except payload.PickleFailure as failure:
+        if len(buffers) == 1 and not (renames and _names_one(buffers[0], renames)):
+            return pickle.loads(buffers[0])  # noqa: S301 - from our authenticated peer
+        return payload.loads(buffers, dict(renames or {}))
+    except Exception as reason:  # unpickling runs the user's code, which may raise anything
         raise DeserializationError(
-            f"the result arrived but cannot be unpickled here: {failure}",
-            hints=_missing_module_hint(failure.reason),
-        ) from failure.reason
+            f"the result arrived but cannot be unpickled here: {payload.PickleFailure(reason)}",
+            hints=_missing_module_hint(reason),
+        ) from reason
+
+
+def _names_one(data: Buffer, renames: Mapping[str, str]) -> bool:
+    """Whether a pickle can refer to one of these modules: their names stand in it then."""
+    raw = bytes(data)
+    return any(name.encode() in raw for name in renames)
 
 
 def failure_of(
-    buffers: Sequence[Buffer], where: str, renames: Mapping[str, str] | None = None
+    buffers: Sequence[Buffer], where: str, renames: Optional[Mapping[str, str]] = None
 ) -> BaseException:
     """The remote exception: its own type, attributes and notes, with the remote frames."""
     info = json.loads(bytes(buffers[0]))
@@ -42,7 +51,7 @@ def failure_of(
 
 
 def _rebuild(
-    info: dict[str, Any], buffers: Sequence[Buffer], renames: Mapping[str, str] | None
+    info: dict[str, Any], buffers: Sequence[Buffer], renames: Optional[Mapping[str, str]]
 ) -> BaseException:
     if (info["module"], info["type"]) == _UNPICKLABLE:
         return SerializationError(info["message"], hints=_PICKLE_HINTS)
@@ -59,7 +68,9 @@ def _rebuild(
     return error
 
 
-def _substitute(info: dict[str, Any], why: str, reason: BaseException | None = None) -> RemoteError:
+def _substitute(
+    info: dict[str, Any], why: str, reason: Optional[BaseException] = None
+) -> RemoteError:
     """Stands for an exception that cannot travel; keeps its type's name and its whole text."""
     error = RemoteError(
         f"{info['module']}.{info['type']}: {info['message']}\n\n"
@@ -70,7 +81,7 @@ def _substitute(info: dict[str, Any], why: str, reason: BaseException | None = N
     return error
 
 
-def _missing_module_hint(reason: BaseException | None) -> tuple[str, ...]:
+def _missing_module_hint(reason: Optional[BaseException]) -> tuple[str, ...]:
     if isinstance(reason, ModuleNotFoundError) and reason.name:
         return (f"install {reason.name.partition('.')[0]} here too, or return plain Python values",)
     return ()

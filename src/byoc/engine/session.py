@@ -1,57 +1,53 @@
 """One run: its instances, its functions' pools, its end.
 
-Decisions are made under one lock by :class:`~byoc.engine.pool.Pool`; whatever waits for a machine
-happens in threads of its own, so a caller only ever waits for its own outcome.
+Decisions are made under one lock, by the modules beside (:mod:`.dispatch`, :mod:`.ends`,
+:mod:`.scaling`); what they mean for a container is put into its outbox and sent without the lock,
+in order. Whatever waits for a machine happens in threads of its own, so a caller only ever waits
+for its own outcome.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import limits
 from ..clock import IDS, SYSTEM, Clock, Ids
-from ..errors import Error, ExecutionError, InstanceError
+from ..errors import ExecutionError, InstanceError, NotFoundError
 from ..fleet.ports import Dialer
-from ..images import mounts, native
-from ..runtime_agent import payload
 from ..settings import Settings
-from ..wire import messages
-from . import sources, threads
-from .command import Commands
+from ..wire.link import FrameError
+from ..wire.messages import Message
+from . import dispatch, ends, nested, threads
+from .bringup import Prepared
+from .containers import Containers
 from .events import Reporter
-from .inputs import FAILURE, Buffer, Input, Outcome
+from .inputs import FAILURE, Arrival, Buffer, Input, Outcome, Sink, deliver
 from .live import LiveInstance
 from .options import RunOptions
-from .pool import READY, STARTING, STOPPING, Pool, Retry, Slot
-from .results import failure_of
+from .pool import Pool
+from .slots import READY, Slot
 from .spec import FunctionSpec
 
-Sink = Callable[[Input, Outcome], None]
+CANCEL_AGAIN = 0.1
+"""Seconds after which an input that was cancelled and still runs is told once more: the word may
+have come before it began. Doubles each time."""
+CANCEL_TIMES = 6
+"""How often it is told; a generator's container is ended then."""
 
 
-class _Baggage(NamedTuple):
-    """What a function brings along: its files, its environment's plan, its pickled code."""
-
-    files: list[mounts.FileEntry]
-    plan: native.EnvPlan
-    code: list[Buffer]
-
-
-class _Prepared(NamedTuple):
-    """What starting a pool's containers on one instance needs."""
-
-    plan: native.EnvPlan
-    env: dict[str, Any]
-    code: list[Buffer]
-
-
-class Session(Commands):
+class Session(Containers):
     """A run from its first call to its teardown. A context manager; nothing is rented before the
-    first call."""
+    first call.
+
+    ``resolve``: finds what a container calls by tag, parameters and variant; raises NotFoundError.
+    ``kept``: functions that want containers from the first call on, whoever is called.
+    ``calls``: spawned calls whose id is known to somebody.
+    """
 
     def __init__(
         self,
@@ -75,12 +71,17 @@ class Session(Commands):
             ids=ids,
             dialer=dialer,
         )
+        self.resolve: Callable[[str, str, str], FunctionSpec] = _unknown
+        self.kept: Callable[[], Iterable[FunctionSpec]] = list
+        self.calls: dict[str, Any] = {}
         self._pools: dict[int, Pool] = {}
-        self._prepared: dict[tuple[int, int], _Prepared] = {}
+        self._prepared: dict[tuple[int, int], Prepared] = {}
         self._bringing: set[int] = set()
-        self._starving: dict[int, Pool] = {}  # by id, those that wait for GPUs
+        self._starving: dict[int, Pool] = {}
+        self._deferred: dict[int, Pool] = {}
         self._specs: list[FunctionSpec] = []
-        self._next_input = 1
+        # Numbers of another run's inputs are not met here: a call's id is made of them.
+        self._next_input = (zlib.crc32(self.run_id.encode()) << 20) + 1
 
     # --- submitting -----------------------------------------------------------------------
 
@@ -90,48 +91,99 @@ class Session(Commands):
         payloads: Sequence[Sequence[Buffer]],
         sink: Sink,
         register: Callable[[Input], None] | None = None,
+        method: str = "",
+        spawned: Sequence[str] = (),
     ) -> list[Input]:
-        """Queue one input per payload. ``sink`` gets each outcome, on an engine thread;
-        ``register`` sees each input before it is sent."""
-        with self._lock:
+        """Queue one input per payload; see :class:`~byoc.engine.inputs.Runner`."""
+        with self.lock:
             if self._closed:
                 raise ExecutionError("the run is over")
-            pool = self._pool(spec)
-            items = []
-            for buffers in payloads:
-                item = Input(self._next_input, buffers, sink)
-                self._next_input += 1
-                if register is not None:
+            pool = self._pools.get(id(spec)) or self._new_pool(spec)
+            number = self._next_input
+            items = [
+                Input(ident, buffers, sink, method)
+                for ident, buffers in enumerate(payloads, number)
+            ]
+            self._next_input = number + len(items)
+            for item, call in zip(items, spawned, strict=False):
+                item.call = call
+            if register is not None:
+                for item in items:
                     register(item)
-                items.append(item)
-            pool.pending.extend(items)
-        self._pump(pool)
+            pool.enqueue(items)
+            dirty = self._advance(pool)
+        for slot in dirty:
+            slot.flush()
         return items
 
     def cancel(self, spec: FunctionSpec, items: Sequence[Input], kill: bool = False) -> None:
-        """Forget inputs; with ``kill``, end the containers that are running one of them."""
-        with self._lock:
-            pool = self._pool(spec)
-            slots = pool.cancel(items)
-        for slot in slots if kill else ():
-            with suppress(InstanceError):  # lost: nothing runs there any more
-                slot.host.kill(slot, "cancelled")
+        """Forget inputs. Queued ones are dropped, running ones interrupted; with ``kill`` their
+        containers end."""
+        with self.lock:
+            pool = self._pools.get(id(spec))
+            held = pool.drop(items) if pool is not None else {}
+            for slot, mine in held.items():
+                assert pool is not None
+                if kill:
+                    slot.outbox.append(partial(slot.host.kill, slot, "cancelled"))
+                    continue
+                if len(slot.inflight) > min(len(mine), dispatch.lanes(pool)):
+                    self._steal(pool, slot)
+                self._tell_cancelled(pool, slot, [item.id for item in mine], 0)
+        for slot in held:
+            slot.flush()
 
-    def _pool(self, spec: FunctionSpec) -> Pool:
-        pool = self._pools.get(id(spec))
-        if pool is None:
-            variables = spec.environ()  # here, so that a secret that is missing costs nothing
-            pool = Pool(
-                replace(
-                    spec,
-                    environ=lambda: variables,
-                    timeout=self._timeout(spec),
-                    resources=self.merged(spec.resources),
-                )
+    def _tell_cancelled(self, pool: Pool, slot: Slot, idents: Sequence[int], times: int) -> None:
+        """Tell a container which of its inputs are cancelled, again while they run."""
+        left = [ident for ident in idents if ident in slot.inflight]
+        if not left or slot.gone:
+            return
+        if times >= CANCEL_TIMES:
+            if any(pool.spec.yields(slot.inflight[ident].method) for ident in left):
+                slot.outbox.append(partial(slot.host.kill, slot, "cancelled"))
+            return
+        slot.outbox.append(partial(slot.host.cancel, slot, left))
+
+        def again() -> None:
+            with self.lock:
+                self._tell_cancelled(pool, slot, left, times + 1)
+            slot.flush()
+
+        self._ticker.after(CANCEL_AGAIN * 2**times, again)
+
+    def more(self, spec: FunctionSpec, item: Input, count: int) -> None:
+        """So many items of a generator were used: it may yield as many more."""
+        slot = item.at
+        if isinstance(slot, Slot):
+            slot.outbox.append(partial(slot.host.more, slot, item.id, count))
+            slot.flush()
+
+    def ask(self, call: str, sink: Sink) -> Input | None:
+        """All calls of the run are known here."""
+        return None
+
+    def _new_pool(self, spec: FunctionSpec) -> Pool:
+        variables = spec.environ()  # here, so that a secret that is missing costs nothing
+        pool = Pool(
+            replace(
+                spec,
+                environ=lambda: variables,
+                timeout=self._timeout(spec),
+                resources=self.merged(spec.resources),
             )
-            self._pools[id(spec)] = pool
-            self._specs.append(spec)  # so that its id stays its own
+        )
+        first = not self._pools
+        self._pools[id(spec)] = pool
+        self._specs.append(spec)  # so that its id stays its own
+        if first:
+            self._keep_containers()
         return pool
+
+    def _keep_containers(self) -> None:
+        """Functions with ``min_containers`` have them from the first call on."""
+        for spec in self.kept():
+            if spec.min_containers and id(spec) not in self._pools:
+                self._ticker.after(0.0, partial(self._pump, self._new_pool(spec)))
 
     def _timeout(self, spec: FunctionSpec) -> float:
         """The run's option, else the function's own, else the setting."""
@@ -140,254 +192,165 @@ class Session(Commands):
         silent = spec.timeout == limits.FUNCTION_TIMEOUT
         return self.settings.timeout or spec.timeout if silent else spec.timeout
 
-    # --- doing what the pools decide ------------------------------------------------------
-
-    def _pump(self, pool: Pool) -> None:
-        """Start and feed containers as the pool wants now."""
-        sends: list[tuple[Slot, list[Input]]] = []
-        with self._lock:
-            if self._closed:
-                return
-            starts, stops = self._scale(pool)
-            for slot in list(pool.slots.values()):
-                batch = pool.feed(slot)
-                while batch:
-                    sends.append((slot, batch))
-                    batch = pool.feed(slot)
-        for slot in stops:
-            slot.host.end_input(slot)
-        for slot in starts:
-            self._start(pool, slot)
-        for slot, batch in sends:
-            self._send(slot, batch)
-
-    def _send(self, slot: Slot, batch: list[Input]) -> None:
-        try:
-            slot.host.send_inputs(slot, batch)
-        except InstanceError:
-            pass  # the instance is lost: on_lost gives these inputs back to the queue
-
-    def _scale(self, pool: Pool) -> tuple[list[Slot], list[Slot]]:
-        """New slots, registered, and idle ones of others that make room; begins to bring up an
-        instance when none is ready."""
-        host = self._host_for(pool)
-        if host is None:
-            if (pool.pending or pool.spec.min_containers) and id(pool) not in self._bringing:
-                self._bringing.add(id(pool))
-                threads.start("byoc-bring-up", lambda: self._bring_up(pool))
-            return [], []
-        starts: list[Slot] = []
-        stops: list[Slot] = []
-        self._starving.pop(id(pool), None)
-        wanted = pool.wanted(host.offer.cpus)
-        while len(pool.live) < wanted:
-            gpus = host.take_gpus(pool.spec.resources.gpus)
-            if gpus is None:
-                if not pool.live:
-                    self._starving[id(pool)] = pool
-                    stops = self._make_room(pool, host)
-                break
-            slot = Slot(host, host.new_stream(), self._ids.new("ta"), gpus)
-            pool.slots[(id(host), slot.stream)] = slot
-            starts.append(slot)
-        if pool.pending and pool.took is None and not starts:
-            self._look_again(pool)
-        return starts, stops
-
-    def _make_room(self, pool: Pool, host: LiveInstance) -> list[Slot]:
-        """Idle containers whose GPUs another function waits for; they leave."""
-        leaving = []
-        for other in self._pools.values():
-            for slot in other.live if other is not pool and not other.pending else ():
-                if slot.host is host and slot.gpus and not slot.inflight and slot.state == READY:
-                    slot.state = STOPPING
-                    leaving.append(slot)
-        return leaving
-
-    def _feed_starving(self) -> None:
-        """Something became free: the functions that wait for room look again."""
-        with self._lock:
-            waiting = list(self._starving.values())
-        for pool in waiting:
-            self._pump(pool)
-
-    def _host_for(self, pool: Pool) -> LiveInstance | None:
-        for host in self._hosts:
-            if host.lost is None and (id(host), id(pool)) in self._prepared:
-                return host
-        return None
-
-    def _look_again(self, pool: Pool) -> None:
-        """Inputs that take long leave cores idle: consider more containers after a moment."""
-
-        def look() -> None:
-            with self._lock:
-                if pool.took is None and pool.slots:
-                    pool.took = 1.0  # nothing finished yet: long enough to count as slow
-            self._pump(pool)
-
-        self._ticker.after(limits.PREFETCH_TARGET * 3, look, key=id(pool))
-
-    def _start(self, pool: Pool, slot: Slot) -> None:
-        prepared = self._prepared[(id(slot.host), id(pool))]
-        try:
-            slot.host.start_function(
-                slot,
-                pool.spec,
-                prepared.env,
-                prepared.plan,
-                prepared.code,
-                lambda slot, message: self._on_message(pool, slot, message),
-                lambda slot, word: self._on_exit(pool, slot, word),
-            )
-        except InstanceError:
-            pass  # lost: on_lost takes the slot away
-
-    # --- bringing up ----------------------------------------------------------------------
-
-    def _bring_up(self, pool: Pool) -> None:
-        """Have an instance that can run this pool, prepared; in a thread of its own."""
-        host: LiveInstance | None = None
-        try:
-            baggage = self._gather(pool.spec)  # what is wrong with it must cost nothing
-            host = self._instance(pool.spec.resources)
-            env = self._ready(host, baggage.files, baggage.plan)
-            with self._lock:
-                self._prepared[(id(host), id(pool))] = _Prepared(baggage.plan, env, baggage.code)
-        except BaseException as error:  # noqa: BLE001 - told to every caller that waits for it
-            with self._lock:
-                self._bringing.discard(id(pool))
-            if not isinstance(error, Error):
-                self._reporter.stage("image", "failed", str(error))
-            self._fail(pool, error, again=host is not None and isinstance(error, InstanceError))
-            return
-        with self._lock:
-            self._bringing.discard(id(pool))
-        self._pump(pool)
-
-    def _gather(self, spec: FunctionSpec) -> _Baggage:
-        plan = sources.plan_of(spec.image)
-        code = sources.pickled(spec) if spec.by_value else []
-        return _Baggage(sources.files_of(spec, self._reporter.notice), plan, code)
-
-    def _fail(self, pool: Pool, error: BaseException, again: bool) -> None:
-        """Nothing of this pool can run here: everything that waits is told why, or tried on
-        another instance, within reason, when ``again``."""
-        with self._lock:
-            items = list(pool.pending)
-            pool.pending.clear()
-            again = again and not self._closed
-            if again:
-                told = pool.give_back(items, error)
-            else:
-                told = [(item, Outcome(FAILURE, error=error)) for item in items]
-        self._settle(pool, told, [])
-        if again:
-            self._pump(pool)
-
     # --- what containers say --------------------------------------------------------------
 
-    def _on_message(self, pool: Pool, slot: Slot, message: messages.Message) -> None:
-        kind = message.head.get("t")
+    def _on_message(self, pool: Pool, slot: Slot, message: Message) -> None:
+        """A container said something. Raises FrameError when it makes no sense."""
+        head = message.head
+        kind = head.get("t")
         if kind == "out":
-            with self._lock:
-                deliver, again = pool.results(slot, message.head["b"], message.buffers)
-            self._settle(pool, deliver, again)
+            self._on_results(pool, slot, head.get("b"), message.buffers)
         elif kind == "ready":
-            with self._lock:
-                if slot.state == STARTING:
-                    slot.state = READY
+            self._on_ready(pool, slot)
+        elif kind == "went":
+            with self.lock:
+                dispatch.went(pool, slot, nested.field(head, "started", int), self.clock.mono())
+                dirty = self._advance(pool, slot)
+            for one in dirty:
+                one.flush()
         elif kind == "failed":
-            error = failure_of(message.buffers, slot.name, pool.spec.renames)
-            slot.failure = Outcome(FAILURE, message.buffers, where=slot.name)
-            hint = sources.left_behind(pool.spec, error)
-            if hint:
-                self._reporter.notice(hint)
-            return
-        self._pump(pool)
-        if slot.state not in (READY, STARTING) and not slot.inflight:
-            slot.host.end_input(slot)
+            self._on_failed(pool, slot, message.buffers)
+        elif kind == "call":
+            nested.called(self, pool, slot, message)
+        elif kind == "drop":
+            nested.dropped(self, pool, slot, head)
+        elif kind == "ask":
+            nested.asked(self, pool, slot, head)
+        elif kind == "more":
+            nested.used(self, slot, head)
+
+    def _on_results(self, pool: Pool, slot: Slot, entries: Any, buffers: Sequence[Buffer]) -> None:
+        if not dispatch.sound(entries, buffers):
+            raise FrameError("results that are none")
+        children: list[nested.Child] = []
+        with self.lock:
+            arrivals, again = dispatch.results(pool, slot, entries, buffers, self.clock.mono())
+            if slot.book is not None:
+                children = nested.orphans(slot)
+                self._recount(pool, slot)
+            dirty = self._advance(pool, slot)
+        for one in dirty:
+            one.flush()
+        self._settle(pool, arrivals, again)
+        nested.cancel_orphans(self, children)
         if self._starving:
             self._feed_starving()
 
     def _settle(
-        self, pool: Pool, deliver: Sequence[tuple[Input, Outcome]], again: Sequence[Retry]
+        self, pool: Pool, arrivals: list[Arrival], again: Sequence[dispatch.Retry] = ()
     ) -> None:
-        for item, outcome in deliver:
-            if outcome.kind == payload.ITEM:
-                if not item.done:
-                    item.sink(item, outcome)
-            else:
-                item.finish(outcome)
+        deliver(arrivals)
         for retry in again:
             self._ticker.after(retry.delay, partial(self._again, pool, retry.input))
 
+    def _deliver(self, arrivals: list[Arrival]) -> None:
+        deliver(arrivals)
+
     def _again(self, pool: Pool, item: Input) -> None:
-        with self._lock:
-            pool.waiting_retry -= 1
-            if not item.done:
-                pool.pending.append(item)
+        with self.lock:
+            dispatch.due_again(pool, item)
         self._pump(pool)
 
-    def _on_exit(self, pool: Pool, slot: Slot, word: Any) -> None:
-        with self._lock:
-            slot.host.free_gpus.extend(slot.gpus)
-            deliver, again = pool.exited(slot, word)
-            self._ended.notify_all()
-        self._settle(pool, deliver, again)
+    def changed(self, pool: Pool, slot: Slot) -> None:
+        """A container began to wait for others, or no longer does."""
+        with self.lock:
+            if slot.gone:
+                return
+            before = slot.waits
+            self._recount(pool, slot)
+            if before == slot.waits:
+                return
+            if slot.blocked and len(slot.inflight) > slot.waits:
+                self._steal(pool, slot)
+        slot.flush()
         self._pump(pool)
-        self._feed_starving()
+        if self._starving:
+            self._feed_starving()
+        self._tell_deadlocks()
+
+    @staticmethod
+    def _recount(pool: Pool, slot: Slot) -> None:
+        waits = nested.waits(slot)
+        if waits != slot.waits:
+            slot.waits = waits
+            pool.count(slot)
+            if slot.state == READY:
+                pool.hungry[slot.key] = slot
+
+    def _on_exit(self, pool: Pool, slot: Slot, word: Any) -> None:
+        with self.lock:
+            slot.host.free_gpus.extend(slot.gpus)
+            arrivals, again = ends.exited(pool, slot, word)
+            children = nested.orphans(slot)
+            self._ended.notify_all()
+        self._settle(pool, arrivals, again)
+        nested.cancel_orphans(self, children)
+        self._feed_starving()  # before the one whose turn it was
+        self._pump(pool)
+        if self._deferred:
+            self._resume_deferred()
 
     def _host_lost(self, host: LiveInstance, error: InstanceError) -> None:
         """An instance is gone: its inputs go back to their queues, another instance is found."""
         super()._host_lost(host, error)
-        with self._lock:
+        children: list[nested.Child] = []
+        work = []
+        with self.lock:
             closed = self._closed
             if not closed and host in self._hosts:  # else the end of the run gives it up
                 self._hosts.remove(host)
                 self._gone.append(host)
                 self._leaving.append(self._leave(host))
-            work = []
             for pool in self._pools.values():
-                mine = [slot for slot in pool.slots.values() if slot.host is host]
-                deliver = [pair for slot in mine for pair in pool.lost(slot, error)]
-                work.append((pool, deliver))
+                arrivals: list[Arrival] = []
+                for slot in [s for s in pool.slots.values() if s.host is host]:
+                    arrivals += ends.lost(pool, slot, error)
+                    children += nested.orphans(slot)
+                work.append((pool, arrivals))
             self._ended.notify_all()
         if closed:
             return
         self._reporter.notice(f"an instance was lost: {error.message}")
-        for pool, deliver in work:
-            self._settle(pool, deliver, [])
+        for pool, arrivals in work:
+            self._settle(pool, arrivals)
+        nested.cancel_orphans(self, children)
+        for pool, _ in work:
             self._pump(pool)
 
     # --- the end --------------------------------------------------------------------------
 
     def _stop_containers(self, graceful: bool) -> None:
-        """End all containers and wait for the last words of those that may say some."""
+        """End all containers and wait for the last words of those that may say some: those without
+        work have their exit hooks' time, the others are asked to leave and then made to."""
         super()._stop_containers(graceful)
-        with self._lock:
+        with self.lock:
             slots = [slot for pool in self._pools.values() for slot in pool.slots.values()]
-            idle = [s for s in slots if graceful and not s.inflight and s.state == READY]
+            idle = [s for s in slots if graceful and not s.inflight and s.state != "starting"]
         for slot in slots:
-            try:
+            with suppress(InstanceError):  # lost: it has no containers any more
                 if slot in idle:
                     slot.host.end_input(slot)
                 else:
-                    slot.host.kill(slot, "stopped")
-            except InstanceError:
-                pass  # lost: it has no containers any more
-        deadline = self.clock.mono() + limits.EXIT_GRACE
+                    slot.host.kill(slot, "stopped", limits.END_GRACE)
+        wait = limits.EXIT_GRACE + limits.END_GRACE if idle else limits.END_GRACE * 2
+        deadline = self.clock.mono() + wait
         with self._ended:
             while any(pool.slots for pool in self._pools.values()):
                 left = deadline - self.clock.mono()
-                if left <= 0 or not self._ended.wait(left):
+                if left <= 0:
                     return
+                self._ended.wait(min(left, threads.SLICE))
 
     def _fail_everything(self, error: BaseException) -> None:
+        outcome = Outcome(FAILURE, (), error)
         for pool in list(self._pools.values()):
-            with self._lock:
-                items = list(pool.pending)
-                items += [i for s in pool.slots.values() for i in s.inflight.values()]
-                pool.pending.clear()
-            for item in items:
-                item.finish(Outcome(FAILURE, error=error))
+            with self.lock:
+                arrivals = ends.fail_waiting(pool, outcome)
+                arrivals += ends.finish(pool.pausing.values(), outcome)
+                for slot in pool.slots.values():
+                    arrivals += ends.finish(slot.inflight.values(), outcome)
+            deliver(arrivals)
+
+
+def _unknown(tag: str, parameters: str, variant: str) -> FunctionSpec:
+    raise NotFoundError(f"no function {tag!r} can be called by name in this run")

@@ -58,7 +58,8 @@ def pickled(spec: FunctionSpec) -> list[payload.Buffer]:
     import cloudpickle  # 20 ms: loaded only by those who need it
 
     module = sys.modules.get(spec.raw.__module__)
-    registered = module is not None and spec.raw.__module__ != "__main__"
+    known = {"__main__", *cloudpickle.list_registry_pickle_by_value()}
+    registered = module is not None and spec.raw.__module__ not in known
     if registered:
         cloudpickle.register_pickle_by_value(module)
     try:

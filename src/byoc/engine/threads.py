@@ -21,6 +21,21 @@ def start(name: str, work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+def attempt(work: Callable[[], T]) -> T | BaseException:
+    """What ``work`` gives, or the exception that it ended by: for threads on which others depend,
+    and for who has to tell others."""
+    try:
+        return work()
+    except BaseException as error:  # noqa: BLE001 - returned to who has to deal with it
+        return error
+
+
+def tell_failure(error: BaseException) -> None:
+    """Tell of a failure as that of a whole thread is told, and go on."""
+    failed = (type(error), error, error.__traceback__, threading.current_thread())
+    threading.excepthook(threading.ExceptHookArgs(failed))
+
+
 SLICE = 0.5
 """Seconds of one wait of the main thread. A signal that arrives between Python's last look and the
 system's wait is seen only when that wait ends: without slices, with the next outcome."""
@@ -35,6 +50,16 @@ def take(queue: SimpleQueue[T]) -> T:
             continue
 
 
+def take_within(queue: SimpleQueue[T], seconds: float) -> T:
+    """The next thing in a queue within so many seconds. Raises Empty."""
+    while seconds > SLICE:
+        try:
+            return queue.get(timeout=SLICE)
+        except Empty:
+            seconds -= SLICE
+    return queue.get(timeout=max(0.0, seconds), block=seconds > 0)
+
+
 class Task(Generic[T]):
     """Work in a thread whose result, or exception, is asked for later."""
 
@@ -45,10 +70,11 @@ class Task(Generic[T]):
         self._thread = start(name, self._run)
 
     def _run(self) -> None:
-        try:
-            self._value = self._work()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
-            self._error = error
+        done = attempt(self._work)
+        if isinstance(done, BaseException):
+            self._error = done
+        else:
+            self._value = done
 
     def result(self) -> T:
         """Wait; the value, or the exception."""
@@ -102,4 +128,6 @@ class Ticker:
                     continue
                 _, _, call, key = heapq.heappop(self._due)
                 self._keys.discard(key)
-            call()
+            failed = attempt(call)
+            if isinstance(failed, BaseException):  # what else waits is not to wait for ever
+                tell_failure(failed)

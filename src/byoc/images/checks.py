@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from ..errors import InvalidError, NotYetError
+from ..notices import deprecated
 
 PYTHON_MINORS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 """What ``python_version=`` may name; the versions that the worker inside a container runs on."""
@@ -67,6 +68,63 @@ def check_packages(method: str, packages: tuple[object, ...]) -> tuple[str, ...]
                 raise InvalidError(f"Image.{method}: {name!r} is not the name of a package")
             names.append(name)
     return tuple(sorted(names))
+
+
+_OLD_OPTIONS = {
+    "--find-links": "find_links",
+    "-f": "find_links",
+    "--index-url": "index_url",
+    "-i": "index_url",
+    "--extra-index-url": "extra_index_url",
+}
+"""Options of pip that may stand among the packages, as Modal took them before 1.0."""
+
+
+def split_options(
+    method: str, packages: tuple[object, ...], options: Mapping[str, Any]
+) -> tuple[tuple[object, ...], dict[str, Any]]:
+    """Packages without the options of pip among them, and ``options`` with those.
+
+    ``("x", "--extra-index-url", u)`` gives ``("x",)`` and ``{"extra_index_url": u}``.
+    """
+    texts = [one for one in packages if isinstance(one, str) and one.strip().startswith("-")]
+    if not texts or len(texts) == len(packages):
+        return packages, dict(options)
+    deprecated(f"{texts[0]} among the packages of Image.{method}", "write it as a keyword argument")
+    given, plain, more = dict(options), [], []
+    words = iter(list(_words_of(packages)))
+    for word in words:
+        if not isinstance(word, str) or not word.startswith("-"):
+            plain.append(word)
+            continue
+        name, equals, value = word.partition("=")
+        keyword = _OLD_OPTIONS.get(name)
+        if keyword is not None:
+            _set_once(method, given, keyword, value if equals else next(words, None))
+        elif name == "--pre":
+            given["pre"] = True
+        else:
+            more.append(shlex.quote(word))
+    if more:
+        given["extra_options"] = " ".join([*filter(None, [options.get("extra_options")]), *more])
+    return tuple(plain), given
+
+
+def _words_of(packages: tuple[object, ...]) -> Iterable[object]:
+    for package in packages:
+        if isinstance(package, str) and package.strip().startswith("-"):
+            yield from package.split()
+        else:
+            yield package
+
+
+def _set_once(method: str, given: dict[str, Any], keyword: str, value: object) -> None:
+    if given.get(keyword) is not None:
+        raise InvalidError(
+            f"Image.{method} is told {keyword} twice",
+            hints=("put further indexes into extra_options=",),
+        )
+    given[keyword] = value
 
 
 def check_url(name: str, value: object) -> str | None:

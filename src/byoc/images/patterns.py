@@ -13,12 +13,13 @@ import functools
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path, PurePath
+from typing import Callable, Sequence, Tuple, Union
 
 from ..errors import InvalidError, NotFoundError
 
-Ignore = Sequence[str] | Callable[[Path], bool]
+Ignore = Union[Sequence[str], Callable[[Path], bool]]
 """What ``ignore=`` takes: patterns, or a function of a path relative to the folder added."""
 
 
@@ -105,7 +106,7 @@ def as_predicate(ignore: Ignore) -> Callable[[Path], bool]:
     return FilePatternMatcher(*ignore)
 
 
-_Rule = tuple[bool, str, "re.Pattern[str]"]
+_Rule = Tuple[bool, str, "re.Pattern[str]"]
 
 
 def _parse(line: str) -> _Rule | None:
@@ -166,7 +167,7 @@ def _char_class(pattern: str, at: int) -> tuple[str, int]:
 
 def _overlaps(pattern: str, folder: list[str]) -> bool:
     """Could ``pattern`` match something at or below ``folder``?"""
-    for part, name in zip(pattern.split("/"), folder, strict=False):
+    for part, name in zip(pattern.split("/"), folder):
         if "**" in part:
             return True
         if not _compile(part).match(name):

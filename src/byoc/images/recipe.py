@@ -14,12 +14,12 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from ..errors import InvalidError, NotYetError
+from ..notices import CONTAINER_VARIABLE, deprecated
 from .checks import (
     IndexOptions,
     PipOptions,
@@ -32,17 +32,18 @@ from .checks import (
     check_remote,
     check_variables,
     pip_fields,
+    split_options,
 )
 from .patterns import NON_PYTHON_FILES, Ignore, as_predicate
 
-CONTAINER_VARIABLE = "BYOC_IMAGE"
-"""Set inside a container to the key of its image. A variable and not a global, so that processes
-which user code starts there know it too."""
-
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Concatenate, ParamSpec
+
     from typing_extensions import Unpack
 
-P = ParamSpec("P")
+    P = ParamSpec("P")
+
 R = TypeVar("R")
 
 
@@ -50,14 +51,13 @@ R = TypeVar("R")
 class PipStep:
     """Install packages. ``packages`` are sorted; ``requirements`` are files, read when planned.
 
-    ``env``: variables of this build step only. Index URLs may hold credentials: they never enter a
-    digest, a log or a command line.
+    The others go by keyword. ``env``: variables of this build step only. Index URLs may hold
+    credentials: they never enter a digest, a log or a command line.
     """
 
     method: str
     packages: tuple[str, ...] = field(repr=False)
     requirements: tuple[str, ...] = ()
-    _: KW_ONLY
     find_links: str | None = field(default=None, repr=False)
     index_url: str | None = field(default=None, repr=False)
     extra_index_url: str | None = field(default=None, repr=False)
@@ -96,7 +96,7 @@ class LocalFiles:
     ignore: Callable[[Path], bool] | None = None
 
 
-Step = PipStep | EnvStep | WorkdirStep | LocalFiles
+Step = Union[PipStep, EnvStep, WorkdirStep, LocalFiles]
 
 
 def _builder(method: Callable[Concatenate[Image, P], R]) -> Callable[Concatenate[Image, P], R]:
@@ -170,6 +170,8 @@ class Image:
 
     from_registry = _Later(_PIP_ONLY)
     from_dockerhub = _Later(_PIP_ONLY)
+    conda = _Later(_PIP_ONLY)
+    conda_install = _Later("use pip_install for packages that PyPI has")
     from_aws_ecr = _Later(_PIP_ONLY)
     from_gcp_artifact_registry = _Later(_PIP_ONLY)
     from_dockerfile = _Later(_PIP_ONLY)
@@ -188,8 +190,9 @@ class Image:
         uv does the work here too and takes pip's usual options in ``extra_options``. No packages:
         the image as it is. The options are those of :class:`PipOptions`.
         """
-        names = check_packages("pip_install", packages)
-        step = PipStep("pip_install", names, **pip_fields("pip_install", options))
+        plain, given = split_options("pip_install", packages, options)
+        names = check_packages("pip_install", plain)
+        step = PipStep("pip_install", names, **pip_fields("pip_install", given))
         return self._with(step) if names else self
 
     @_builder
@@ -312,9 +315,33 @@ class Image:
             steps.append(LocalFiles("python", module, remote, copied, predicate))
         return self._with(*steps) if steps else self
 
-    copy_local_file = _Later("use add_local_file(local, remote, copy=True)")
-    copy_local_dir = _Later("use add_local_dir(local, remote, copy=True)")
-    copy_mount = _Later("use add_local_dir or add_local_python_source")
+    @_builder
+    def copy_local_file(self, local_path: str | Path, remote_path: str | Path = "./") -> Image:
+        """The old name of :meth:`add_local_file` with ``copy=True``; ``remote_path`` may be
+        relative to the working folder."""
+        deprecated("Image.copy_local_file", "write .add_local_file(local, remote, copy=True)")
+        return self.add_local_file(local_path, self._below(remote_path), copy=True)
+
+    @_builder
+    def copy_local_dir(
+        self, local_path: str | Path, remote_path: str | Path = ".", ignore: Ignore = ()
+    ) -> Image:
+        """The old name of :meth:`add_local_dir` with ``copy=True``; ``remote_path`` may be relative
+        to the working folder."""
+        deprecated("Image.copy_local_dir", "write .add_local_dir(local, remote, copy=True)")
+        remote = self._below(remote_path)
+        return self.add_local_dir(local_path, remote, copy=True, ignore=ignore)
+
+    copy_mount = _Later("use add_local_dir(local, remote, copy=True)")
+
+    def _below(self, remote_path: str | Path) -> str:
+        """An old method's remote path, relative to the working folder unless absolute."""
+        if not isinstance(remote_path, (str, Path)):
+            raise InvalidError(f"remote_path={remote_path!r} must be a path")
+        folders = [step.path for step in self._steps if isinstance(step, WorkdirStep)]
+        text = str(remote_path)
+        slash = "/" if text.endswith("/") else ""
+        return os.path.normpath(os.path.join(folders[-1] if folders else "/root", text)) + slash
 
     # --- using it ---------------------------------------------------------------------------
 

@@ -77,6 +77,7 @@ class Traits(NamedTuple):
     ``cache``: a folder there that outlives the instance (environments, uv's cache), or empty.
     ``root``: steps may run as root and change the system. ``real_root``: the absolute path
     ``/root`` is the instance's own home. ``billing_minimum``/``notice``: seconds.
+    ``shared_host``: its instances are one and the same machine, so that more of them hold no more.
     """
 
     end_command: tuple[str, ...]
@@ -87,6 +88,7 @@ class Traits(NamedTuple):
     real_root: bool = True
     billing_minimum: float = 0.0
     notice: float = 0.0
+    shared_host: bool = False
 
 
 class Finding(NamedTuple):

@@ -25,9 +25,17 @@ _FILES = (
     "_lazy.py",
     "clock.py",
     "engine/__init__.py",
+    "engine/calls.py",
+    "engine/inputs.py",
+    "engine/results.py",
     "engine/spec.py",
+    "engine/threads.py",
     "errors.py",
+    "exception.py",
+    "functions.py",
+    "gpu.py",
     "limits.py",
+    "notices.py",
     "resources.py",
 )
 _FIXED_DATE = (2020, 1, 1, 0, 0, 0)  # so that equal sources give an equal digest

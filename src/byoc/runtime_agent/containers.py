@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import mmap
+import math
 import os
 import signal
 import socket
 import subprocess
 import time
 from collections import deque
-from typing import Any, Deque, Dict, Optional, Sequence, Tuple
+from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
 
 from .. import limits
-from . import handoff
-from .board import BOARD, LEAVING, STARTING
+from . import board, family, handoff
+from .board import LEAVING, STARTING, Board
 
-LONGEST_LOOK, SHORTEST_LOOK = 1.0, 0.02
-"""Seconds between two looks at the containers' clocks: the longest bounds how late a long time
-limit is noticed, the shortest what a short one costs."""
+LONGEST_LOOK = 30.0
+"""Seconds after which the agent looks at all clocks again, whatever they said."""
+LAST_STEPS = 1.0
+"""Seconds that a zygote may take from the end of its conversation to its own."""
 START_FAILED = 127
 """Exit code of what could not be started, as shells have it."""
 
@@ -41,13 +42,17 @@ class Container:
         self.logs: Dict[int, int] = {}  # descriptor -> 1 or 2
         self.to_child: Deque[memoryview] = deque()
         self.input_closed = False  # the client ended its side
-        self.board: Optional[mmap.mmap] = None
+        self.board: Optional[Board] = None
         self.timeout = 0.0
         self.startup_timeout = 0.0
         self.status: Optional[int] = None  # wait status once it is gone
+        self.memory = 0
+        """Bytes above which it is ended; 0 is no limit."""
         self.killed_for = ""
-        self.blamed = 0
-        """The input whose time ran out."""
+        self.blamed: List[int] = []
+        """The inputs whose time ran out."""
+        self.look_at = 0.0
+        """Before this second of CLOCK_MONOTONIC nothing of it can be due."""
         self.detail = ""
         """Why it never began, in words."""
         self.swept = False
@@ -56,31 +61,52 @@ class Container:
         self.kill_at: Optional[float] = None
         self.process: Optional[subprocess.Popen[bytes]] = None
 
-    def running(self) -> Tuple[int, float]:
-        """(input, since) from the board; input 0 when idle."""
-        if self.board is None:
-            return 0, 0.0
-        ident, since = BOARD.unpack_from(self.board, 0)
-        return (ident, since) if since else (0, 0.0)
+    def running(self) -> List[Tuple[int, float]]:
+        """(input, since) of what runs in it, from the board."""
+        return self.board.running() if self.board is not None else []
 
-    def deadline(self) -> Optional[float]:
-        """When what runs now will have run too long, or the kill grace ends."""
+    def busy(self) -> bool:
+        """Whether something runs in it now, as far as is known."""
+        return self.board is None or bool(self.running())
+
+    def look(self, now: float) -> bool:
+        """Kill it when its time is up, and say so; or else find out when to look again.
+
+        What begins after this look cannot be due before its whole limit has passed, so nothing is
+        noticed late, however seldom this looks.
+        """
         if self.status is not None:
-            return None
-        times = [self.kill_at] if self.kill_at is not None else []
-        ident, since = self.running()
-        limit = {
-            STARTING: self.startup_timeout,
-            LEAVING: limits.EXIT_GRACE,
-        }.get(ident, self.timeout)
-        if ident and limit and not self.killed_for:
-            times.append(since + limit)
-        return min(times) if times else None
+            self.look_at = math.inf
+        if now < self.look_at:
+            return False
+        grace = math.inf if self.kill_at is None else self.kill_at
+        late: List[int] = []
+        due = math.inf
+        if not self.killed_for and self.board is not None:
+            late, due = self._late(now)
+        if late or grace <= now:
+            self.blamed = late
+            self.kill_at = None
+            self.kill("timeout")
+            self.look_at = math.inf
+            return True
+        self.look_at = min(grace, due)
+        return False
 
-    def precision(self) -> float:
-        """Seconds that may pass between two looks at the board, which tells nobody of changes."""
-        limits_set = [limit for limit in (self.timeout, self.startup_timeout) if limit]
-        return max(min(limits_set) / 8, SHORTEST_LOOK) if limits_set else LONGEST_LOOK
+    def _late(self, now: float) -> Tuple[List[int], float]:
+        """The inputs that have run too long; and when the next thing can have."""
+        late = []
+        special = {STARTING: self.startup_timeout, LEAVING: limits.EXIT_GRACE}
+        due = now + min(limit or math.inf for limit in (self.timeout, *special.values()))
+        for ident, since in self.running():
+            limit = special.get(ident, self.timeout)
+            if not limit:
+                continue
+            if since + limit <= now:
+                late.append(ident)
+            else:
+                due = min(due, since + limit)
+        return late, due
 
     def kill(self, reason: str, number: int = signal.SIGKILL) -> None:
         """Signal the container's whole process group. One that has not begun has ended with this;
@@ -93,6 +119,25 @@ class Container:
             self.status = int(signal.SIGKILL)
             return
         signal_group(self.pid, number)
+
+    def end_within(self, grace: float, reason: str) -> None:
+        """SIGTERM now, and SIGKILL after ``grace`` seconds."""
+        self.kill(reason, signal.SIGTERM)
+        self.kill_at = time.monotonic() + grace
+        self.look_at = 0.0
+
+    def interrupt(self, idents: Sequence[int]) -> None:
+        """Ask it, by the board and a signal, to cancel the first of these that it runs."""
+        if self.board is None or self.status is not None:
+            return
+        for ident, _ in self.running():
+            if ident in idents:
+                self.board.cancel(ident)
+                try:
+                    os.kill(self.pid, signal.SIGUSR1)
+                except ProcessLookupError:
+                    pass  # it ended by itself; its exit is on the way
+                return
 
     def fail(self, detail: str) -> None:
         """It cannot begin, for the reason given."""
@@ -109,11 +154,13 @@ class Container:
                 os.killpg(self.pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass  # nothing is left
+        if self.kind == "command":  # of the others, their zygote ends what is left
+            family.kill_all(lambda: family.marked({self.name}))
 
     def last_word(self) -> Dict[str, Any]:
         """How it ended, for the client."""
         status = self.status if self.status is not None else signal.SIGKILL
-        word: Dict[str, Any] = {"reason": "exit", "code": None, "signal": None, "input": 0}
+        word: Dict[str, Any] = {"reason": "exit", "code": None, "signal": None}
         if os.WIFSIGNALED(status):
             word.update(reason="signal", signal=os.WTERMSIG(status))
         else:
@@ -122,8 +169,8 @@ class Container:
             word["reason"] = self.killed_for
         if self.detail:
             word["detail"] = self.detail
-        ident = self.blamed or self.running()[0]
-        word["input"] = 0 if ident in (STARTING, LEAVING) else ident
+        idents = self.blamed or [ident for ident, _ in self.running()]
+        word["inputs"] = [ident for ident in idents if ident not in (STARTING, LEAVING)]
         return word
 
     def close(self) -> None:
@@ -196,11 +243,11 @@ class Zygote:
                 container.logs[read] = number
                 fds.append(write)
                 handed.callback(os.close, write)
-            board = _new_board()
-            fds.append(board)
-            handed.callback(os.close, board)
-            container.board = mmap.mmap(board, BOARD.size)
-            BOARD.pack_into(container.board, 0, STARTING, time.monotonic())
+            shared = board.new()
+            fds.append(shared)
+            handed.callback(os.close, shared)
+            container.board = Board(shared)
+            container.board.mark(STARTING, time.monotonic())
             for handle in (container.input, *container.logs):
                 os.set_blocking(handle, False)
             handoff.request(self.control, {"n": self._next}, fds)
@@ -238,34 +285,19 @@ class Zygote:
 
     def lost(self) -> None:
         """The zygote died, and its containers with it."""
-        code = self.process.wait()
+        try:
+            code = self.process.wait(LAST_STEPS)
+        except subprocess.TimeoutExpired:  # what only closed its end must not hold us up
+            self.process.kill()
+            code = self.process.wait()
         for container in self._unborn.values():
             container.fail("%s ended with code %d" % (self.python, code))
         for container in self._living.values():
             container.kill("lost")
             if container.status is None:
                 container.status = int(signal.SIGKILL)
-
-
-def _new_board() -> int:
-    """A nameless file of one board, shared by mapping it. Its bytes exist: a full disk must not
-    show when the map is written to."""
-    if hasattr(os, "memfd_create"):
-        try:
-            fd = os.memfd_create("board")
-        except OSError:  # a kernel without it
-            fd = _board_file()
-    else:
-        fd = _board_file()
-    os.write(fd, bytes(BOARD.size))
-    return fd
-
-
-def _board_file() -> int:
-    path = "board.%d" % os.getpid()
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    os.unlink(path)
-    return fd
+        names = {container.name for container in self._living.values()}
+        family.kill_all(lambda: family.marked(names))
 
 
 def command(
@@ -285,6 +317,7 @@ def command(
         bufsize=0,
     )
     assert process.stdin and process.stdout and process.stderr
+    family.first_to_go(process.pid)
     container = Container(stream, name, "command")
     container.pid = process.pid
     container.process = process

@@ -43,6 +43,7 @@ def dumps(value: Any, by_value: bool = False) -> List[Buffer]:
         views.append(view)
         return False
 
+    value = _lifted(value)
     if not by_value:
         try:
             data = pickle.dumps(value, 5, buffer_callback=outside)
@@ -53,6 +54,50 @@ def dumps(value: Any, by_value: bool = False) -> List[Buffer]:
 
     data = cloudpickle.dumps(value, 5, buffer_callback=outside)
     return [data, *[view.raw() for view in views]]
+
+
+LIFTED = 1024 * 1024
+"""Bytes and bytearrays of this size on are not copied into the pickle."""
+
+
+class _Whole:
+    """Pickles as bytes, or a bytearray, whose content lies beside the pickle."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: Union[bytes, bytearray]) -> None:
+        self._data = data
+
+    def __reduce_ex__(self, protocol: Any) -> Tuple[Any, ...]:
+        make = bytes if type(self._data) is bytes else own
+        return make, (pickle.PickleBuffer(self._data),)
+
+
+def own(buffer: Buffer) -> bytearray:
+    """The bytearray that arrived, or one of what did. Pickles refer to this name."""
+    return buffer if type(buffer) is bytearray else bytearray(buffer)
+
+
+def _large(value: Any) -> bool:
+    return type(value) in (bytes, bytearray) and len(value) >= LIFTED
+
+
+def _lifted(value: Any) -> Any:
+    """The value with what is large beside the pickle, where that is easy to find: the value itself,
+    or in a tuple, or in a tuple in one (as arguments are)."""
+    if type(value) is not tuple:
+        return _Whole(value) if _large(value) else value
+    for item in value:
+        if _large(item) or (type(item) is tuple and any(map(_large, item))):
+            break
+    else:
+        return value
+    known: Dict[int, _Whole] = {}  # the same object stays the same
+
+    def lift(item: Any) -> Any:
+        return known.setdefault(id(item), _Whole(item)) if _large(item) else item
+
+    return tuple(tuple(map(lift, i)) if type(i) is tuple else lift(i) for i in value)
 
 
 class Unpicklable(Exception):
@@ -94,6 +139,8 @@ class _Renaming(pickle.Unpickler):
 
 def loads(buffers: Sequence[Buffer], renames: Optional[Dict[str, str]] = None) -> Any:
     """The value of buffers made by :func:`dumps`. Only for bytes from our authenticated peer."""
+    if len(buffers) == 1 and not renames:
+        return pickle.loads(buffers[0])  # noqa: S301 - it is what we are for
     beside = [_writable(buffer) for buffer in buffers[1:]]
     if not renames:
         return pickle.loads(buffers[0], buffers=beside)  # noqa: S301 - it is what we are for

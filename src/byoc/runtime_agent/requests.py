@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict
 
 from ..wire.messages import Message
-from . import artifacts, containers, envbuild, filestore
+from . import artifacts, containers, envbuild, family, filestore
 from .host import note
 
 if TYPE_CHECKING:
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
 
 LEFT_OUT = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "PYTHONPATH", "PYTHONHOME")
 """Variables of the SSH session that user code must not see."""
+STOP_PAUSE = 0.001
+"""Seconds between telling a container to start nothing more and reading what it has started: ten
+thousand times what one processor needs to see the other's write."""
 
 
 class Requests:
@@ -37,6 +39,8 @@ class Requests:
             "env": self.env,
             "start": self.start,
             "kill": self.kill,
+            "steal": self.steal,
+            "cancel": self.cancel,
             "fetch": self.fetch,
             "flush": self.flush,
         }
@@ -68,7 +72,9 @@ class Requests:
         """Answer that it did not work."""
         if "req" in head:
             text = "%s" % (error if str(error) else type(error).__name__)
-            self.agent.send(dict(t="reply", req=head["req"], ok=False, error=text, **fields))
+            number = getattr(error, "errno", None)
+            reply = dict(t="reply", req=head["req"], ok=False, error=text, errno=number, **fields)
+            self.agent.send(reply)
 
     # --- the lease ------------------------------------------------------------------------
 
@@ -191,23 +197,28 @@ class Requests:
         """Start container ``c``; everything after this on its stream is for the container."""
         head = message.head
         stream = _stream(head)
+        if self.agent.leaving:
+            return  # the client hears in a moment that the machine is gone
         try:
             container = self._start(head)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an end
-            word = {"reason": "start", "code": containers.START_FAILED, "signal": None, "input": 0}
+            word = {"reason": "start", "code": containers.START_FAILED, "signal": None}
+            word["inputs"] = []
             word["detail"] = str(error) or type(error).__name__
             self.agent.link.end(stream, json.dumps(word).encode())
             return
         container.timeout = float(head.get("timeout") or 0)
         container.startup_timeout = float(head.get("startup_timeout") or 0)
+        container.memory = int(head.get("limits", {}).get("memory") or 0) << 20
         if container.kind == "command" and container.timeout:
             container.kill_at = time.monotonic() + container.timeout
-        self.agent.containers[container.stream] = container
+        self.agent.adopt(container)
 
     def _start(self, head: Dict[str, Any]) -> containers.Container:
         if head["kind"] == "command":
             env = self.environment()
             env.update(head["vars"])
+            env[family.MARK] = head["name"]
             os.makedirs(head["cwd"], exist_ok=True)
             return containers.command(head["c"], head["name"], head["argv"], head["cwd"], env)
         container = containers.Container(head["c"], head["name"], "function")
@@ -222,10 +233,46 @@ class Requests:
         grace = float(message.head.get("grace") or 0)
         reason = str(message.head.get("reason") or "stopped")
         if grace:
-            container.kill(reason, signal.SIGTERM)
-            container.kill_at = time.monotonic() + grace
+            container.end_within(grace, reason)
         else:
             container.kill(reason)
+
+    def steal(self, message: Message) -> None:
+        """Stop container ``c`` from starting more of what it holds, until the ``go`` that follows
+        on its stream; answers with the place of the last input that it has ``started``.
+
+        The container says what it starts before it looks whether it may. So what it had not said a
+        moment after it was told to stop, it does not start.
+        """
+        head = message.head
+        board = self._running(head).board
+        if board is None:
+            raise ValueError("container %d has no inputs" % head["c"])
+        board.stop()
+
+        def answer() -> None:
+            if head["c"] in self.agent.containers:
+                self.reply(head, started=board.started)
+            else:
+                self.fail(head, ValueError("container %d has ended" % head["c"]))
+
+        self.agent.later(STOP_PAUSE, answer)
+
+    def cancel(self, message: Message) -> None:
+        """Interrupt container ``c`` if it runs one of the inputs ``ids``.
+
+        By a signal, which a container that runs one input at a time turns into an exception in the
+        user's code; others read of it on their stream and take the signal for nothing.
+        """
+        container = self.agent.containers.get(message.head["c"])
+        if container is not None:
+            container.interrupt(message.head["ids"])
+
+    def _running(self, head: Dict[str, Any]) -> containers.Container:
+        container = self.agent.containers.get(head["c"])
+        if container is None:
+            raise ValueError("there is no container %r" % head["c"])
+        return container
 
     def flush(self, message: Message) -> None:
         """Answer on the log stream, after all output that is there now."""

@@ -1,8 +1,9 @@
 """Inside a container: import the user's code, take inputs, give results.
 
-Runs in a process forked by the zygote, on its main thread (so signals and GUI toolkits work as they
-would at home). Talks on one socket: messages of :mod:`byoc.wire.messages`, first ``start``, then
-``in`` batches; answers ``ready`` or ``failed``, then ``out`` batches.
+Runs in a process forked by the zygote. Talks on one socket: messages of
+:mod:`byoc.wire.messages`, first ``start``, then ``in`` batches; answers ``ready`` or ``failed``,
+then ``out`` batches. The one module of the agent that loads what lies on higher floors: the user's
+program, and what of byoc it uses.
 """
 
 from __future__ import annotations
@@ -11,305 +12,223 @@ import atexit
 import importlib
 import inspect
 import io
-import mmap
 import os
-import pickle
 import signal
 import socket
 import sys
-import threading
 import time
 import traceback
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from functools import partial
+from typing import Any, Dict, List, Optional, Union
 
-from .. import limits
+from .. import errors
 from ..wire import messages
 from . import payload
-from .board import BOARD, LEAVING, STARTING
+from .board import CANCEL, LEAVING, STARTING, Board
+from .channel import Channel
+from .crowd import Crowd
+from .loops import Loops
+from .nested import Inside
+from .running import Leaving, Target, Work, complain, describe, flush_output, is_later, stay_one
+from .single import Single
 
-_OURS = (
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-    "<byoc/",
-    importlib.__file__,
-)
-"""How the file names of frames begin that are not the user's: byoc's own, compiled here or in the
-bundle, and those between us and the user's module."""
-
-
-class _Leaving(BaseException):
-    """Raised by our own SIGTERM handler to unwind user code."""
-
-
-class Channel:
-    """The socket to the agent; results are collected for a moment and sent together."""
-
-    def __init__(self, link: socket.socket) -> None:
-        self._link = link
-        self._incoming = messages.Assembler()
-        self._waiting: List[messages.Message] = []
-        self._lock = threading.Lock()
-        self._sending = threading.Lock()
-        self._entries: List[List[int]] = []
-        self._buffers: List[Any] = []
-        self._size = 0
-        self._wake = threading.Event()
-        self._flusher: Optional[threading.Thread] = None
-        self._writer = 0  # the thread that is writing
-        self.leaving = False
-        """SIGTERM came; user code may have swallowed the exception that says so."""
-
-    def receive(self) -> Optional[messages.Message]:
-        """The next message, or None when the agent closed the container's input."""
-        while not self._waiting:
-            data = self._link.recv(limits.CHUNK)
-            if not data:
-                return None
-            self._waiting = list(self._incoming.feed(data))
-        return self._waiting.pop(0)
-
-    @property
-    def more(self) -> bool:
-        """Another message is already here."""
-        return bool(self._waiting)
-
-    def send(self, head: Dict[str, Any], buffers: Sequence[Any] = ()) -> None:
-        """Send one message now."""
-        with self._sending:
-            self._write(messages.encode(head, buffers))
-
-    def _write(self, parts: Sequence[Any]) -> None:
-        self._writer = threading.get_ident()
-        try:
-            for part in parts:
-                self._link.sendall(part)
-        finally:
-            self._writer = 0
-
-    def asked_to_leave(self) -> None:
-        """SIGTERM came: unwind the main thread, unless it is in the middle of a message."""
-        self.leaving = True
-        if self._writer != threading.get_ident():
-            raise _Leaving
-
-    def result(self, entry: List[int], buffers: Sequence[Any], last: bool) -> None:
-        """Add a result; ``last``: nothing else is waiting to run, send what there is."""
-        with self._lock:
-            self._entries.append(entry)
-            self._buffers.extend(buffers)
-            self._size += sum(memoryview(buffer).nbytes for buffer in buffers)
-        if last or self._size > limits.CHUNK:
-            self.flush()
-        else:
-            self._flush_soon()
-
-    def flush(self) -> None:
-        """Send the collected results."""
-        with self._sending:
-            with self._lock:
-                entries, buffers = self._entries, self._buffers
-                self._entries, self._buffers, self._size = [], [], 0
-            if entries:
-                self._write(messages.encode({"t": "out", "b": entries}, buffers))
-
-    def _flush_soon(self) -> None:
-        """A slow input after a quick one must not hold the quick one's result back."""
-        if self._flusher is None:
-            flusher = threading.Thread(target=self._flush_loop, name="byoc-flush", daemon=True)
-            self._flusher = flusher
-            flusher.start()
-        self._wake.set()
-
-    def _flush_loop(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            time.sleep(limits.FLUSH_AFTER)
-            try:
-                self.flush()
-            except OSError:
-                return  # the agent is gone; the main thread sees it too
-
-
-class Function:
-    """The user's function, called in whatever way it wants to be called."""
-
-    def __init__(self, raw: Callable[..., Any], generator: bool) -> None:
-        self.raw = raw
-        self.generator = generator
-        self._loop: Any = None
-
-    def run(self, args: Sequence[Any], kwargs: Dict[str, Any], item: Callable[[Any], None]) -> Any:
-        """The return value; yields of a generator go to ``item`` one by one.
-
-        A generator that comes from a function not declared as one is a value like any other.
-        """
-        result = self.raw(*args, **kwargs)
-        if inspect.iscoroutine(result):
-            return self._run_async(result)
-        if not self.generator:
-            return result
-        if inspect.isasyncgen(result):
-            return self._run_async(self._drain(result, item))
-        for value in result:
-            item(value)
-        return None
-
-    async def _drain(self, generator: Any, item: Callable[[Any], None]) -> None:
-        async for value in generator:
-            item(value)
-
-    def _run_async(self, coroutine: Any) -> Any:
-        if self._loop is None or self._loop.is_closed():
-            import asyncio  # 20 ms: a zygote that has been idle has it, others pay here
-
-            self._loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(self._loop)
-        return self._loop.run_until_complete(coroutine)
+NEEDED = ("byoc.sdk.context", "byoc.sdk.serve", "byoc.images.recipe")
+"""What every container imports."""
+LIKELY = ("byoc.sdk.app", "byoc.sdk.cls", "byoc.sdk.secret", "byoc.engine.calls", "asyncio")
+"""What many do."""
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a container that was told to leave, as shells have it."""
 
 
 class Container:
-    """One container's life after ``start``."""
+    """One container's life."""
 
-    def __init__(self, channel: Channel, board: mmap.mmap, start: messages.Message) -> None:
+    work: Work
+
+    def __init__(self, channel: Channel, board: Board) -> None:
         self.channel = channel
         self.board = board
-        self.head = start.head
-        self.buffers = start.buffers
-        self.generator = bool(start.head.get("generator"))
+        self.loops = Loops()
+        self.leaving = False
+        """SIGTERM came; user code may have swallowed the exception that says so."""
+        self._runner: Optional[Union[Single, Crowd]] = None
+        self._exit: List[Any] = []
+        self._ended = False
         self._pid = os.getpid()
 
-    def set_up(self) -> Function:
-        """Environment, folder, import path, then the user's module."""
-        head = self.head
-        os.environ.update(head.get("vars", {}))
-        os.environ["BYOC_IS_REMOTE"] = "1"
-        os.environ["BYOC_TASK_ID"] = head["name"]
-        os.makedirs(head["cwd"], exist_ok=True)
-        os.chdir(head["cwd"])
-        sys.path.insert(0, head["root"])
-        sys.argv = [""]
-        images = importlib.import_module("byoc.images.recipe")
-        images.set_container_image(head.get("image", ""))
-        if head.get("pickled"):
-            self._check_python()
-            return Function(payload.loads(self.buffers), self.generator)
-        module = importlib.import_module(head["module"])
-        if head.get("main"):
-            sys.modules["__main__"] = module
-        found: Any = module
-        for part in head["qualname"].split("."):
-            found = getattr(found, part)
-        spec = getattr(found, "spec", None)
-        if spec is not None:
-            spec.image.raise_import_errors()
-        raw = getattr(found, "raw_f", found)
-        if not callable(raw):
-            raise TypeError("%s.%s is not a function" % (head["module"], head["qualname"]))
-        return Function(raw, self.generator)
+    # --- signals --------------------------------------------------------------------------
 
-    def _check_python(self) -> None:
-        theirs = tuple(self.head["python"])
-        if tuple(sys.version_info[:2]) != theirs:
-            raise RuntimeError(
-                "a function pickled by Python %d.%d cannot be loaded by Python %d.%d"
-                % (theirs + tuple(sys.version_info[:2]))
-            )
+    def heed_signals(self) -> None:
+        """SIGTERM: leave. SIGUSR1: cancel the input that the board names."""
+        signal.signal(signal.SIGTERM, lambda number, frame: self._asked_to_leave())
+        signal.signal(signal.SIGHUP, lambda number, frame: None)  # comes with it: a machine's end
+        signal.signal(signal.SIGUSR1, lambda number, frame: self._asked_to_cancel())
 
-    def serve(self, function: Function) -> None:
-        """Take inputs until the agent closes the channel."""
-        while True:
-            self._leave_if_asked()
-            message = self.channel.receive()
-            if message is None:
-                return
-            batch = message.head["b"]
-            position = 0
-            for index, (ident, count) in enumerate(batch):
-                buffers = message.buffers[position : position + count]
-                position += count
-                last = index + 1 == len(batch) and not self.channel.more
-                self._one(function, ident, buffers, last)
-                del buffers
-                self._leave_if_asked()
-            del message, batch  # large arguments go before the next wait
+    def _asked_to_leave(self) -> None:
+        """Unwind the main thread, unless it is in the middle of a message or does not run user
+        code; then it hears of this when its wait ends. Once: a machine that ends asks too."""
+        again, self.leaving = self.leaving, True
+        if again or self._ended or os.getpid() != self._pid:
+            return
+        self.loops.wake()
+        if self._runner is None or self._runner.raises:
+            self.channel.masked.interrupt(Leaving())
 
-    def _one(self, function: Function, ident: int, buffers: Sequence[Any], last: bool) -> None:
-        began = time.monotonic()
-        BOARD.pack_into(self.board, 0, ident, began)
+    def _asked_to_cancel(self) -> None:
+        if not isinstance(self._runner, Single):
+            return  # those that run several read of it on their stream
+        ident = self.board.words[CANCEL]
+        if not ident or ident != self.work.current:
+            return
+        if self.work.task is not None:
+            self.loops.soon(self.work.task.cancel)
+        else:
+            self.work.current = 0
+            self.channel.masked.interrupt(errors.InputCancellation("the call was cancelled"))
+
+    def leave_if_asked(self) -> None:
+        """Raise Leaving when SIGTERM came."""
+        if self.leaving:
+            raise Leaving
+
+    # --- life -----------------------------------------------------------------------------
+
+    def live(self) -> int:
+        """From the first message to the last; returns the exit code."""
+        start = self.channel.receive()
+        if start is None:
+            return 0
+        self.board.mark(STARTING, time.monotonic())
+        path = self.channel.bulk.open() if start.head.get("bulk") else ""
         try:
-            args, kwargs = payload.loads(buffers)
-            value = function.run(args, kwargs, lambda item: self._item(ident, item))
-            self.stay_one()
-            kind, out = payload.VALUE, self._dump(value)
-            if self.generator:
-                kind = payload.ITEMS_END
-        except _Leaving:
+            self._runner = self._set_up(start)
+            stay_one(self._pid)
+        except Leaving:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever user code raises goes to its caller
-            self.stay_one(error)
-            kind, out = payload.FAILURE, self._failure(error)
-        _flush_output()
-        BOARD.pack_into(self.board, 0, 0, 0.0)
-        took = int((time.monotonic() - began) * 1e6)
-        self.channel.result([ident, kind, len(out), took], out, last)
+            stay_one(self._pid, error)
+            info = describe(error)
+            self.channel.send({"t": "failed"}, payload.dump_failure(error, info))
+            return 1
+        del start
+        self.board.mark(0, time.monotonic())
+        self.channel.send({"t": "ready", "pid": self._pid, "bulk": path})
+        self._runner.serve()
+        return 0
 
-    def stay_one(self, error: Optional[BaseException] = None) -> None:
-        """End a process that user code forked and let return: its parent speaks to the agent."""
-        if os.getpid() == self._pid:
+    def _set_up(self, start: messages.Message) -> Union[Single, Crowd]:
+        """Environment, the user's code, its enter hooks; then the way to run its inputs."""
+        head = start.head
+        _surroundings(head)
+        context = importlib.import_module("byoc.sdk.context")
+        engine = partial(importlib.import_module, "byoc.engine.inputs")
+        session = Inside(self.channel, partial(self._parent, context.input_id), engine)
+        context.enter_container(session)
+        found = _unpickled(start) if head.get("pickled") else _imported(head)
+        serve = importlib.import_module("byoc.sdk.serve")
+        service = serve.service(found, head.get("parameters", ""))
+        targets = {
+            method: Target(target.call, target.generator, is_later(target.call))
+            for method, target in service.targets.items()
+        }
+        if "" in targets:
+            targets[""] = targets[""]._replace(generator=bool(head.get("generator")))
+        name = head.get("qualname") or "the function"
+        self.work = Work(name, targets, self.loops, self._item, context)
+        self.work.credits.listen = self.channel.read_always
+        self.channel.handlers["more"] = self._more
+        self.channel.on_end.append(self.work.credits.end)
+        for hook in service.enter:
+            self._hook(hook)
+        self._exit = list(service.exit)
+        most, batch = int(head.get("most") or 1), head.get("batch")
+        if most == 1 and not batch:
+            return Single(self)
+        size, wait = batch or (1, 0.0)
+        return Crowd(self, most, int(size), float(wait))
+
+    def _parent(self, name: Any) -> int:
+        """The input that this thread or task works on, else the one that runs where one runs at a
+        time, else 0."""
+        ident = name.get()
+        if ident:
+            return int(ident[len("in-") :])
+        return self.work.current if isinstance(self._runner, Single) else 0
+
+    def _hook(self, hook: Any) -> None:
+        found = hook()
+        if inspect.isawaitable(found):
+            self.loops.run(found)
+
+    def _item(self, ident: int, buffers: List[payload.Buffer]) -> None:
+        """One yield of a generator leaves at once."""
+        with self.channel.masked:
+            self.channel.result((ident, payload.ITEM, len(buffers), 0), buffers, True)
+
+    def _more(self, message: messages.Message) -> None:
+        self.work.credits.give(message.head["id"], message.head["n"])
+
+    def end(self) -> None:
+        """Exit hooks, each whatever the others do. From here on SIGTERM is ignored: the agent's
+        grace for all this is running."""
+        self._ended = True
+        self.channel.masked.forget()
+        _flush(self.channel)
+        self.board.mark(LEAVING, time.monotonic())
+        if self._runner is None:
             return
-        code = 0 if error is None else 1
-        if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
-            code = error.code or 0
-        _flush_output()
-        os._exit(code & 0xFF)
+        self.work.silent = self.leaving
+        self._guarded(self._runner.stop)
+        for hook in self._exit:
+            self._guarded(lambda hook=hook: self._hook(hook))
+        self._guarded(self.loops.close)
 
-    def _item(self, ident: int, value: Any) -> None:
-        self.stay_one()
-        out = self._dump(value)
-        _flush_output()
-        self.channel.result([ident, payload.ITEM, len(out), 0], out, True)
-        self._leave_if_asked()
-
-    def _leave_if_asked(self) -> None:
-        if self.channel.leaving:
-            raise _Leaving
-
-    @staticmethod
-    def _dump(value: Any) -> List[Any]:
+    def _guarded(self, step: Any) -> None:
         try:
-            return payload.dumps(value)
-        except _PICKLE_ERRORS as reason:
-            raise payload.Unpicklable(
-                "the result, a %s, cannot be pickled: %s"
-                % (type(value).__name__, payload.text_of(reason))
-            ) from reason
-
-    @staticmethod
-    def _failure(error: BaseException) -> List[Any]:
-        """The exception as it travels, also printed to the container's stderr as Modal does."""
-        info = payload.describe(error, _OURS)
-        try:
-            sys.stderr.write(info["text"])
-        except Exception:  # noqa: BLE001, S110 - the user closed or replaced stderr
-            pass
-        return payload.dump_failure(error, info)
+            step()
+        except BaseException as error:  # noqa: BLE001 - hooks are user code and may raise anything
+            stay_one(self._pid, error)
+            complain(describe(error)["text"])
+        stay_one(self._pid)
 
 
-_PICKLE_ERRORS = (
-    pickle.PicklingError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-    ValueError,
-)
+def _surroundings(head: Dict[str, Any]) -> None:
+    """Variables, folder and import path."""
+    os.environ.update(head.get("vars", {}))
+    os.environ["BYOC_IS_REMOTE"] = "1"
+    os.environ["BYOC_TASK_ID"] = head["name"]
+    os.makedirs(head["cwd"], exist_ok=True)
+    os.chdir(head["cwd"])
+    sys.path.insert(0, head["root"])
+    sys.argv = [""]
+    images = importlib.import_module("byoc.images.recipe")
+    images.set_container_image(head.get("image", ""))
 
 
-def _flush_output() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:  # noqa: BLE001, S110 - the user closed or replaced it
-            pass
+def _unpickled(start: messages.Message) -> Any:
+    theirs, ours = tuple(start.head["python"]), tuple(sys.version_info[:2])
+    if ours != theirs:
+        raise RuntimeError(
+            "a function pickled by Python %d.%d cannot be loaded by Python %d.%d" % (theirs + ours)
+        )
+    return payload.loads(start.buffers)
+
+
+def _imported(head: Dict[str, Any]) -> Any:
+    module = importlib.import_module(head["module"])
+    if head.get("main"):
+        sys.modules["__main__"] = module
+    found: Any = module
+    for part in head["qualname"].split("."):
+        found = getattr(found, part)
+    if not callable(found) and not type(found).__module__.startswith("byoc."):
+        raise TypeError("%s.%s is not a function" % (head["module"], head["qualname"]))
+    return found
+
+
+def preload(name: str) -> None:
+    """Import one of :data:`NEEDED` or :data:`LIKELY`, for all containers that are forked later."""
+    importlib.import_module(name)
 
 
 def leave(code: int) -> None:
@@ -319,49 +238,35 @@ def leave(code: int) -> None:
     except BaseException:  # noqa: BLE001 - hooks are user code and may raise anything
         traceback.print_exc()
     finally:
-        _flush_output()
+        flush_output()
         os._exit(code)
 
 
 def main(link: socket.socket, board_fd: int) -> int:
     """Run one container; returns its exit code."""
-    board = mmap.mmap(board_fd, BOARD.size)
+    board = Board(board_fd)
     os.close(board_fd)
-    channel = Channel(link)
-
-    signal.signal(signal.SIGTERM, lambda number, frame: channel.asked_to_leave())
+    container = Container(Channel(link), board)
+    container.heed_signals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
+    code = 70
     try:
-        try:
-            return _live(channel, board)
-        except _Leaving:
-            channel.flush()
-            return 143
+        code = container.live()
+    except Leaving:
+        code = TERMINATED
     except (BrokenPipeError, ConnectionResetError):
-        return 0  # the agent is gone
+        code = 0  # the agent is gone
     finally:
-        BOARD.pack_into(board, 0, LEAVING, time.monotonic())
+        container.end()
+        _flush(container.channel)
+        container.channel.bulk.close()
+    return code
 
 
-def _live(channel: Channel, board: mmap.mmap) -> int:
-    start = channel.receive()
-    if start is None:
-        return 0
-    BOARD.pack_into(board, 0, STARTING, time.monotonic())
-    container = Container(channel, board, start)
+def _flush(channel: Channel) -> None:
     try:
-        function = container.set_up()
-        container.stay_one()
-    except _Leaving:
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever user code raises goes to its caller
-        container.stay_one(error)
-        info = payload.describe(error, _OURS)
-        channel.send({"t": "failed"}, payload.dump_failure(error, info))
-        return 1
-    BOARD.pack_into(board, 0, 0, 0.0)
-    channel.send({"t": "ready", "pid": os.getpid()})
-    container.serve(function)
-    return 0
+        channel.flush()
+    except OSError:
+        pass  # the agent is gone

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import limits
-from ..engine.spec import FunctionSpec
-from ..errors import InvalidError, NotYetError
+from ..errors import ArgumentError, InvalidError, NotFoundError
 from ..images.recipe import Image, in_container
-from . import params, running
+from ..notices import deprecated, warn
+from . import context, declare, hooks, marks, parameters, params, running
+from .cls import Cls
 from .entrypoint import LocalEntrypoint
-from .function import Function
-from .origin import source_of
-from .secret import Secret, resolve_all
+from .function import Function, remember
+from .later import Later
+from .options import FunctionOptions, SharedOptions, refuse_later, settled
 
 if TYPE_CHECKING:
-    from ..engine.session import Session
+    from collections.abc import Iterator, Mapping, Sequence
 
-_NAME = re.compile(r"^[a-zA-Z0-9\-_.]{1,64}$")
+    from typing_extensions import Unpack
+
+    from ..engine.session import Session
+    from ..engine.spec import FunctionSpec
+    from .secret import Secret
 
 
 class App:
@@ -42,19 +44,42 @@ class App:
         volumes: Mapping[str, Any] | None = None,
         include_source: bool = True,
         tags: Mapping[str, str] | None = None,
+        mounts: Sequence[Any] = (),
     ) -> None:
-        if name is not None and (not isinstance(name, str) or not _NAME.match(name)):
+        if name is not None and (not isinstance(name, str) or not declare.NAME.match(name)):
             raise InvalidError(
                 f"App({name!r}): a name has 1 to 64 letters, digits, '-', '_' and '.'"
             )
-        params.refuse_later("App", {"volumes": volumes, "tags": tags})
+        refuse_later("App", {"volumes": volumes, "tags": tags})
         self.name = name
         self.image = None if image is None else params.image("App", image)
         self.secrets = params.secrets("App", secrets)
         self.include_source = params.flag("App", "include_source", include_source)
         self.registered_functions: dict[str, Function] = {}
+        self.registered_classes: dict[str, Cls] = {}
         self.registered_entrypoints: dict[str, LocalEntrypoint] = {}
-        self.session: Session | None = None
+        self._mounts = settled("App", {"mounts": mounts}, SharedOptions)["mounts"] if mounts else ()
+        self._session: Session | None = None
+        self._included_by: list[App] = []
+
+    @property
+    def session(self) -> Any:
+        """Where its functions are called: of its run, of the run of an app that includes it, or of
+        the container that this process is; None elsewhere."""
+        for app in (self, *self._included_by):
+            if app._session is not None:
+                return app._session
+        return context.container_session()
+
+    @property
+    def app_id(self) -> str | None:
+        """The id of its run, ``run-...``; None while it does not run."""
+        return getattr(self.session, "run_id", None)
+
+    @property
+    def description(self) -> str | None:
+        """Its name."""
+        return self.name
 
     def __repr__(self) -> str:
         return f"<byoc.App {self.name or '(no name)'}>"
@@ -66,139 +91,95 @@ class App:
     # --- declaring ------------------------------------------------------------------------
 
     def function(
-        self,
-        *args: Any,
-        image: Image | None = None,
-        schedule: Any = None,
-        env: Mapping[str, str] | None = None,
-        secrets: Sequence[Secret] | None = None,
-        gpu: str | Sequence[str] | None = None,
-        serialized: bool = False,
-        network_file_systems: Mapping[str, Any] | None = None,
-        volumes: Mapping[str, Any] | None = None,
-        cpu: float | tuple[float, float] | None = None,
-        memory: int | tuple[int, int] | None = None,
-        ephemeral_disk: int | None = None,
-        min_containers: int | None = None,
-        max_containers: int | None = None,
-        buffer_containers: int | None = None,
-        scaledown_window: int | None = None,
-        proxy: Any = None,
-        retries: Any = None,
-        timeout: float = limits.FUNCTION_TIMEOUT,
-        startup_timeout: float | None = None,
-        name: str | None = None,
-        is_generator: bool | None = None,
-        cloud: str | Sequence[str] | None = None,
-        region: str | Sequence[str] | None = None,
-        routing_region: str | None = None,
-        nonpreemptible: bool = False,
-        enable_memory_snapshot: bool = False,
-        block_network: bool = False,
-        restrict_modal_access: bool = False,
-        single_use_containers: bool = False,
-        i6pn: bool | None = None,
-        include_source: bool | None = None,
-        experimental_options: Mapping[str, Any] | None = None,
+        self, *args: Any, **options: Unpack[FunctionOptions]
     ) -> Callable[[Callable[..., Any]], Function]:
-        """Decorator: make a function of this app. Parameters as in Modal's ``@app.function``.
+        """Decorator: make a function of this app. The parameters are Modal's, see
+        :class:`FunctionOptions`; old names are accepted with a warning.
 
-        ``gpu``: ``"H100"``, ``"H100:8"`` or a list in order of preference. ``cpu``: physical cores.
-        ``memory``, ``ephemeral_disk``: MiB. ``timeout``: seconds of each attempt, queueing and
-        start-up not counted (``startup_timeout``, else the same). ``secrets``, ``env``: variables,
-        later ones win. ``serialized``: send the function pickled (notebooks, closures).
-        Raises InvalidError here, NotYetError for what a later version brings.
+        Raises InvalidError here, NotYetError for what a later version brings, ArgumentError (a
+        TypeError) for a keyword that does not exist.
         """
         if args:
-            raise TypeError("write @app.function() with parentheses and keyword arguments")
-        given = {key: value for key, value in locals().items() if key not in ("self", "args")}
+            raise ArgumentError("write @app.function() with parentheses and keyword arguments")
+        given = settled("@app.function", options, FunctionOptions)
 
         def decorate(raw: Callable[..., Any]) -> Function:
-            return self._add(raw, given)
+            return self._add_function(raw, given)
 
         return decorate
 
-    def _add(self, raw: Any, given: dict[str, Any]) -> Function:
-        _check_decorated(raw)
+    def cls(self, *args: Any, **options: Unpack[SharedOptions]) -> Callable[[type], Any]:
+        """Decorator: make a class of this app, whose objects keep their state in their containers.
+
+        The parameters are those of :meth:`function`, less ``name`` and ``schedule``.
+        """
+        if args:
+            raise ArgumentError("write @app.cls() with parentheses and keyword arguments")
+        given = settled("@app.cls", options, SharedOptions)
+
+        def decorate(raw: type) -> Cls:
+            return self._add_class(raw, given)
+
+        return decorate
+
+    @property
+    def _home(self) -> declare.Home:
+        return declare.Home(
+            self.name or "", self.image, self.secrets, self.include_source, self._mounts
+        )
+
+    def _add_function(self, raw: Any, given: dict[str, Any]) -> Function:
+        _check_function(raw)
         where = f"@app.function on {raw.__qualname__}"
-        later = {name: given[name] for name in given if name in params.LATER}
-        params.refuse_later(where, later)
-        spec = self._spec(raw, where, given)
-        if spec.name in self.registered_functions and not in_container():
-            warnings.warn(
-                f"the app has two functions called {spec.name}: the later one counts", stacklevel=3
-            )
-        if not in_container():
-            spec.check_travel()
+        many = marks.many_of(raw)
+        if many.batching is not None:
+            marks.check_batched(raw, 0)
+        generator = given.get("is_generator")
+        if generator is None:
+            generator = marks.is_generator(raw)
+        kind = declare.Kind(raw, many, params.flag(where, "is_generator", generator))
+        spec = declare.spec_of(self._home, kind, where, given)
         function = Function(self, spec)
+        self._register(spec, self.registered_functions)
         self.registered_functions[spec.name] = function
+        remember(function)
         return function
 
-    def _spec(self, raw: Callable[..., Any], where: str, given: dict[str, Any]) -> FunctionSpec:
-        generator = given["is_generator"]
-        if generator is None:
-            generator = inspect.isgeneratorfunction(raw) or inspect.isasyncgenfunction(raw)
-        serialized = params.flag(where, "serialized", given["serialized"])
-        timeout = params.timeout(where, "timeout", given["timeout"])
-        startup = given["startup_timeout"]
-        least, most, spare = params.containers(
-            where, given["min_containers"], given["max_containers"], given["buffer_containers"]
-        )
-        include = given["include_source"]
-        resources = params.resources(
-            where,
-            gpu=given["gpu"],
-            cpu=given["cpu"],
-            memory=given["memory"],
-            disk=given["ephemeral_disk"],
-            cloud=given["cloud"],
-            region=given["region"],
-            nonpreemptible=given["nonpreemptible"],
-        )
-        return FunctionSpec(
-            app=self.name or "",
-            name=_checked_name(where, given["name"]) or raw.__qualname__,
-            raw=raw,
-            source=source_of(raw, serialized),
-            image=params.image(where, given["image"] or self.image),
-            resources=resources,
-            environ=self._environ(where, given["secrets"], given["env"]),
-            timeout=timeout,
-            startup_timeout=timeout
-            if startup is None
-            else params.timeout(where, "startup_timeout", startup),
-            serialized=serialized,
-            generator=bool(generator),
-            include_source=self.include_source
-            if include is None
-            else params.flag(where, "include_source", include),
-            retries=params.retries(where, given["retries"], bool(generator)),
-            min_containers=least,
-            max_containers=most,
-            buffer_containers=spare,
-            scaledown_window=params.window(where, given["scaledown_window"]),
-            single_use=params.flag(where, "single_use_containers", given["single_use_containers"]),
-        )
+    def _add_class(self, raw: Any, given: dict[str, Any]) -> Cls:
+        _check_class(raw)
+        where = f"@app.cls on {raw.__qualname__}"
+        hooks.adopt(raw)
+        hooks.check(raw)
+        if parameters.check(raw):
+            deprecated(
+                f"{raw.__qualname__}.__init__ with arguments",
+                "declare them: name: str = byoc.parameter()",
+            )
+        kind = declare.Kind(raw, hooks.many(raw), methods=hooks.listed(raw))
+        spec = declare.spec_of(self._home, kind, where, given)
+        cls = Cls(self, spec)
+        setattr(raw, marks.CLASS, cls)
+        self._register(spec, self.registered_classes)
+        self.registered_classes[spec.name] = cls
+        remember(cls)
+        return cls
 
-    def _environ(self, where: str, own: Any, env: Any) -> Callable[[], dict[str, str]]:
-        """The variables of the app's secrets, the function's and its ``env``; later ones win."""
-        secrets = (*self.secrets, *params.secrets(where, () if own is None else own))
-        extra = params.environment(where, env)
-
-        def read() -> dict[str, str]:
-            return {**resolve_all(secrets), **extra}
-
-        return read
+    def _register(self, spec: FunctionSpec, known: Mapping[str, Any]) -> None:
+        if in_container():
+            return
+        if spec.name in known:
+            warn(f"the app has two called {spec.name}: the later one counts", UserWarning)
+        spec.check_travel()
 
     def local_entrypoint(
         self, *args: Any, name: str | None = None
     ) -> Callable[[Callable[..., Any]], LocalEntrypoint]:
         """Decorator: what ``byoc run`` runs here, its arguments from the command line."""
         if args:
-            raise TypeError("write @app.local_entrypoint() with parentheses")
+            raise ArgumentError("write @app.local_entrypoint() with parentheses")
 
         def decorate(raw: Callable[..., Any]) -> LocalEntrypoint:
-            _check_decorated(raw)
+            _check_function(raw, "local_entrypoint")
             tag = name or raw.__qualname__
             if tag in self.registered_entrypoints:
                 raise InvalidError(f"the app has two local entrypoints called {tag}")
@@ -208,9 +189,50 @@ class App:
 
         return decorate
 
-    def cls(self, *args: Any, **kwargs: Any) -> Any:
-        """Refused: classes come with a later version."""
-        raise NotYetError("@app.cls is not available in this version of byoc (use functions)")
+    def include(self, other_app: App, inherit_tags: bool = True) -> App:
+        """Take over another app's functions, classes and entrypoints: they run where this app runs.
+        Of two with one name the later one counts. Returns this app."""
+        if not isinstance(other_app, App):
+            raise InvalidError(f"App.include takes an App, not {other_app!r}")
+        registers: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+            (self.registered_functions, dict(other_app.registered_functions)),
+            (self.registered_classes, dict(other_app.registered_classes)),
+            (self.registered_entrypoints, dict(other_app.registered_entrypoints)),
+        )
+        for mine, others in registers:
+            for tag, one in others.items():
+                if mine.get(tag, one) is not one and not in_container():
+                    warn(f"the app has two called {tag}: the later one counts", UserWarning)
+                mine[tag] = one
+        other_app._included_by.append(self)
+        return self
+
+    def resolve(self, tag: str, parameters: str, variant: str) -> FunctionSpec:
+        """The spec that a container names: of a function or class of this app, with parameters and
+        a variant as canonical JSON. Raises NotFoundError."""
+        function = self.registered_functions.get(tag)
+        if function is not None:
+            return function.variant(variant).spec
+        found = self.registered_classes.get(tag)
+        if found is None:
+            raise NotFoundError(
+                f"the running app has no function or class called {tag}",
+                hints=("include its app in the one that runs: app.include(other)",),
+            )
+        return found.variant(variant).spec_with(parameters)
+
+    deploy = Later("apps run while a program of yours does: use app.run() or byoc run")
+    lookup = Later("deployed apps come later")
+    stop = Later("leave the `with app.run():` block, or use byoc down")
+    set_tags = Later()
+    get_tags = Later()
+    stats = Later()
+    info = Later()
+    logs = Later("follow the run: byoc logs -f")
+    sandboxes = Later()
+    server = Later()
+    get_dashboard_url = Later("byoc ps and byoc why say what runs where")
+    registered_web_endpoints = Later()
 
     # --- running --------------------------------------------------------------------------
 
@@ -228,7 +250,7 @@ class App:
         At its end all containers stop and the instance stays warm for the idle window. Silent
         unless inside ``with byoc.enable_output():``.
         """
-        params.refuse_later(
+        refuse_later(
             "App.run",
             {
                 "client": client,
@@ -239,36 +261,52 @@ class App:
         )
         if in_container():
             raise InvalidError("App.run() was called while a container imports this module")
-        if self.session is not None:
+        if self._session is not None:
             raise InvalidError("the app is running already")
         return running.RunContext(self, name or "")
 
     @contextlib.contextmanager
     def bound(self, session: Session) -> Iterator[App]:
         """Calls of this app's functions go to ``session`` meanwhile."""
-        if self.session is not None:
+        if self._session is not None:
             raise InvalidError("the app is running already")
-        self.session = session
+        self._session = session
+        session.resolve = self.resolve
+        session.kept = lambda: [one.spec for one in self.registered_functions.values()]
         try:
-            yield self
+            with context.opened(session):
+                yield self
         finally:
-            self.session = None
+            self._session = None
 
 
-def _check_decorated(raw: Any) -> None:
+def _check_function(raw: Any, decorator: str = "function") -> None:
     if isinstance(raw, type):
-        raise TypeError("@app.function() cannot decorate a class")
-    if isinstance(raw, (Function, LocalEntrypoint)):
-        raise InvalidError(f"{raw.name} is decorated twice")
-    if not inspect.isfunction(raw):
-        raise TypeError(f"@app.function() decorates a function, not {type(raw).__name__}")
-
-
-def _checked_name(where: str, name: Any) -> str:
-    if name is None:
-        return ""
-    if not isinstance(name, str) or not _NAME.match(name):
-        raise InvalidError(
-            f"{where}: name={name!r} must have 1 to 64 letters, digits, '-', '_' and '.'"
+        raise ArgumentError(
+            f"@app.{decorator}() cannot decorate a class", hints=("use @app.cls() instead",)
         )
-    return name
+    if isinstance(raw, (Function, Cls, LocalEntrypoint)):
+        raise InvalidError(f"{raw.name} is decorated twice")
+    if isinstance(raw, marks.Method):
+        raise InvalidError(
+            f"{raw.__name__} is a @byoc.method(), which belongs into a class",
+            hints=("decorate the class with @app.cls() and leave out @app.function()",),
+        )
+    if not inspect.isfunction(raw):
+        raise ArgumentError(f"@app.{decorator}() decorates a function, not {type(raw).__name__}")
+    outer = raw.__qualname__.rpartition(".")[0]
+    if decorator == "function" and outer and not outer.endswith("<locals>"):
+        raise InvalidError(
+            f"@app.function() cannot decorate {raw.__qualname__}, a method of a class",
+            hints=("decorate the class with @app.cls() and the method with @byoc.method()",),
+        )
+
+
+def _check_class(raw: Any) -> None:
+    if isinstance(raw, (Function, Cls, LocalEntrypoint)):
+        raise InvalidError(f"{raw.name} is decorated twice")
+    if not isinstance(raw, type):
+        raise ArgumentError(
+            f"@app.cls() decorates a class, not {type(raw).__name__}",
+            hints=("use @app.function() for a function",),
+        )

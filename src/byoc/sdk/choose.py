@@ -5,20 +5,34 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import InvalidError, NotFoundError
 from .app import App
+from .cls import Cls
 from .entrypoint import LocalEntrypoint
 from .function import Function
 
-Target = Function | LocalEntrypoint
+
+class MethodOf(NamedTuple):
+    """A method of a class, still without an object."""
+
+    owner: Cls
+    method: str
+
+    @property
+    def is_generator(self) -> bool:
+        """It yields."""
+        return self.owner.spec.yields(self.method)
+
+
+Target = Function | LocalEntrypoint | MethodOf
 _LISTED = 10
 """How many names an error lists."""
 
 
 class Runnable(NamedTuple):
-    """One function or local entrypoint, the app it belongs to, and what it is called."""
+    """One function, method or local entrypoint, the app it belongs to, and what it is called."""
 
     name: str
     app: App
@@ -52,29 +66,36 @@ def candidates(module: ModuleType) -> list[str]:
 
 
 def _ranks(module: ModuleType) -> list[dict[str, Runnable]]:
-    own: dict[str, Target] = {
-        name: value
-        for name, value in vars(module).items()
-        if isinstance(value, (Function, LocalEntrypoint))
-    }
+    seen: set[int] = set()
     entrypoints: dict[str, Runnable] = {}
     functions: dict[str, Runnable] = {}
-    for name, target in own.items():
-        place = entrypoints if isinstance(target, LocalEntrypoint) else functions
-        place[name] = Runnable(name, target.app, target)
+    for name, value in vars(module).items():
+        if isinstance(value, (Function, Cls, LocalEntrypoint)):
+            place = entrypoints if isinstance(value, LocalEntrypoint) else functions
+            place.update(_runnables(name, value.app, value))
+            seen.add(id(value))
     hidden_entrypoints: dict[str, Runnable] = {}
     hidden_functions: dict[str, Runnable] = {}
-    seen = {id(target) for target in own.values()}
     for variable, app in _apps(module).items():
         for place, registered in (
             (hidden_entrypoints, app.registered_entrypoints),
             (hidden_functions, app.registered_functions),
+            (hidden_functions, app.registered_classes),
         ):
             for name, target in registered.items():
                 if id(target) not in seen:
-                    full = f"{variable}.{name}"
-                    place[full] = Runnable(full, app, target)
+                    place.update(_runnables(f"{variable}.{name}", app, target))
     return [entrypoints, functions, hidden_entrypoints, hidden_functions]
+
+
+def _runnables(name: str, app: object, target: Any) -> dict[str, Runnable]:
+    """What can be run of one declared thing: itself, or each method of a class."""
+    if not isinstance(app, App):  # its code came by reference, which never happens in a module
+        return {}
+    if not isinstance(target, Cls):
+        return {name: Runnable(name, app, target)}
+    names = {f"{name}.{method}": method for method in target.methods}
+    return {full: Runnable(full, app, MethodOf(target, method)) for full, method in names.items()}
 
 
 def _apps(module: ModuleType) -> dict[str, App]:
@@ -91,29 +112,53 @@ def _named(module: ModuleType, name: str, shown: str, ranks: list[dict[str, Runn
     if name in known:
         return known[name]
     value = vars(module).get(name)
+    if isinstance(value, Cls):
+        mine = {n: r for n, r in known.items() if n.rpartition(".")[0] == name}
+        return _only(mine, shown, f"{name!r} is a class: say which method to run")
     if isinstance(value, App):
         mine = {n: r for n, r in known.items() if r.app is value}
-        if len(mine) == 1:
-            return next(iter(mine.values()))
-        raise InvalidError(
-            f"{name!r} is an App: say what of it to run",
-            hints=(_listing(shown, sorted(mine)),) if mine else (),
-        )
-    variable, dot, registered = name.partition(".")
-    app = vars(module).get(variable)
-    if dot and isinstance(app, App):
-        for place in (app.registered_entrypoints, app.registered_functions):
-            if registered in place:
-                return Runnable(name, app, place[registered])
-    for runnable in known.values():  # `file.py::fn` for one that only its app knows
-        if runnable.name.rpartition(".")[2] == name:
-            return runnable
+        return _only(mine, shown, f"{name!r} is an App: say what of it to run")
+    found = _registered(module, name) or _hidden(ranks, name)
+    if found is not None:
+        return found
     if callable(value):
         raise InvalidError(
             f"{name!r} in {shown} is an ordinary function: byoc does not know it",
             hints=("put @app.function() or @app.local_entrypoint() above it",),
         )
     raise NotFoundError(f"there is no {name!r} in {shown}", hints=_close(shown, name, known))
+
+
+def _only(mine: Mapping[str, Runnable], shown: str, wrong: str) -> Runnable:
+    """The single candidate. Raises InvalidError, which lists them."""
+    if len(mine) != 1:
+        raise InvalidError(wrong, hints=(_listing(shown, sorted(mine)),) if mine else ())
+    return next(iter(mine.values()))
+
+
+def _hidden(ranks: list[dict[str, Runnable]], name: str) -> Runnable | None:
+    """``file.py::fn`` for one that only its app knows."""
+    for rank in ranks[2:]:
+        for full, runnable in rank.items():
+            if full.partition(".")[2] == name:
+                return runnable
+    return None
+
+
+def _registered(module: ModuleType, name: str) -> Runnable | None:
+    """What ``app.registered`` means, where ``registered`` may be ``Class.method``."""
+    variable, _, registered = name.partition(".")
+    app = vars(module).get(variable)
+    if not isinstance(app, App):
+        return None
+    for place in (app.registered_entrypoints, app.registered_functions):
+        if registered in place:
+            return Runnable(name, app, place[registered])
+    tag, _, method = registered.rpartition(".")
+    owner = app.registered_classes.get(tag)
+    if owner is None or method not in owner.methods:
+        return None
+    return Runnable(name, app, MethodOf(owner, method))
 
 
 def _close(shown: str, name: str, known: Mapping[str, Runnable]) -> tuple[str, ...]:

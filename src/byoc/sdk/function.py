@@ -2,53 +2,83 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from .. import _lazy
-from ..engine.spec import FunctionSpec
 from ..errors import ExecutionError, InvalidError
 from ..images.recipe import in_container
+from ..notices import deprecated
+from . import context, declare, maps
 from .call import FunctionCall
-from .twins import blocking, streaming, through_thread
+from .later import Later
+from .maps import MapResult
+from .twins import blocking, lazy, streaming
 
 if TYPE_CHECKING:
-    from ..engine.session import Session
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+
+    from typing_extensions import Unpack
+
+    from ..engine.spec import FunctionSpec
     from .app import App
+    from .cls import Handle
+    from .options import VariantOptions
+
+_DEPLOYED = "deployed apps come later: import the module that declares it"
 
 
 class Function:
-    """A function of an app. Not callable itself: say ``.remote()``, ``.map()`` or ``.local()``."""
+    """A function of an app, or a method of an object of a class of one. Not callable itself: say
+    ``.remote()``, ``.map()`` or ``.local()``."""
 
-    def __init__(self, app: App, spec: FunctionSpec) -> None:
+    def __init__(
+        self,
+        app: App | Elsewhere,
+        spec: FunctionSpec,
+        method: str = "",
+        owner: Handle | None = None,
+        base: Function | None = None,
+    ) -> None:
         self.app = app
         self.spec = spec
-        self.raw_f = spec.raw
-        self.__name__ = spec.raw.__name__
-        self.__doc__ = spec.raw.__doc__
-        self.__module__ = spec.raw.__module__
-        self.__wrapped__ = spec.raw
+        self.method = method
+        self.raw_f = spec.raw if owner is None else owner.raw_method(method)
+        self._owner = owner
+        self._base = base or self
+        self._variants: dict[str, FunctionSpec] = {}
+        for attribute in ("__name__", "__doc__", "__module__", "__qualname__"):
+            setattr(self, attribute, getattr(self.raw_f, attribute, None))
+        self.__wrapped__ = self.raw_f
 
     @property
     def name(self) -> str:
-        """The name it has in its app."""
-        return self.spec.name
+        """The name it has in its app; of a method with that of its class."""
+        return f"{self.spec.name}.{self.method}" if self.method else self.spec.name
 
     @property
     def is_generator(self) -> bool:
         """It yields: call it by ``remote_gen``."""
-        return self.spec.generator
+        return self.spec.yields(self.method)
 
     def __repr__(self) -> str:
-        return f"<byoc.Function {self.spec.app}.{self.spec.name}>"
+        return f"<byoc.Function {self.spec.app}.{self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A reference by name: what travels to a container is never the session."""
-        return _found_again, (self.spec.source.module, self.spec.source.qualname)
+        if self._owner is not None:
+            return getattr, (self._owner.obj, self.method)
+        spec = self.spec
+        raw = spec.raw if spec.source.file is None else None
+        return found_again, (key_of(spec), spec.app, spec.generator, spec.variant, raw)
+
+    # --- calling --------------------------------------------------------------------------
 
     def local(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it here, in this process; an async function gives its coroutine."""
+        """Run it here, in this process; an async function gives its coroutine. The first call of a
+        method of an object runs the object's enter hooks."""
+        if self._owner is not None:
+            return self._owner.run_here(self.method, args, kwargs)
         return self.raw_f(*args, **kwargs)
 
     @blocking
@@ -59,27 +89,42 @@ class Function:
         ran past its timeout; ContainerError when its container died.
         """
         session = self._running("remote")
-        if self.is_generator:
-            raise InvalidError(f"{self.name} is a generator: call it by {self.name}.remote_gen()")
-        return _lazy.load("byoc.engine.calls:call")(session, self.spec, args, kwargs)
+        self._refuse_generator()
+        calls = _lazy.load("byoc.engine.calls")
+        return calls.call(session, self.spec, args, kwargs, self.method)
+
+    @remote.twin
+    async def _remote_later(self, *args: Any, **kwargs: Any) -> Any:
+        session = self._running("remote")
+        self._refuse_generator()
+        awaiting = _lazy.load("byoc.sdk.awaiting")
+        return await awaiting.call(session, self.spec, args, kwargs, self.method)
 
     @streaming
     def remote_gen(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """Run a generator function remotely; yields each value as it comes."""
         session = self._running("remote_gen")
-        if not self.is_generator:
-            raise InvalidError(f"{self.name} is not a generator: call it by {self.name}.remote()")
-        run = _lazy.load("byoc.engine.calls:items")
-        found: Iterator[Any] = run(session, self.spec, args, kwargs)
+        self._refuse_plain()
+        calls = _lazy.load("byoc.engine.calls")
+        found: Iterator[Any] = calls.items(session, self.spec, args, kwargs, self.method)
         return found
 
-    @streaming
+    @remote_gen.twin
+    def _remote_gen_later(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        session = self._running("remote_gen")
+        self._refuse_plain()
+        awaiting = _lazy.load("byoc.sdk.awaiting")
+        found: AsyncIterator[Any] = awaiting.items(session, self.spec, args, kwargs, self.method)
+        return found
+
+    @lazy
     def map(
         self,
         *input_iterators: Iterable[Any],
         kwargs: Mapping[str, Any] = {},
         order_outputs: bool = True,
         return_exceptions: bool = False,
+        wrap_returned_exceptions: bool | None = None,
     ) -> MapResult:
         """Run it for each item (several iterables are zipped; the shortest wins).
 
@@ -88,15 +133,19 @@ class Function:
         ``return_exceptions`` puts the exception in its place. ``order_outputs=False`` yields as
         completed. ``kwargs`` go to every call.
         """
-        for one in input_iterators:
-            if not hasattr(one, "__iter__"):
-                raise TypeError(f"map() takes iterables, {type(one).__name__} is none")
-        if not input_iterators:
-            raise TypeError("map() needs at least one iterable")
-        arguments = zip(*input_iterators, strict=False)
+        maps.no_wrapping(wrap_returned_exceptions)
+        arguments = maps.zipped("map", input_iterators)
         return self._map(arguments, kwargs, order_outputs, return_exceptions)
 
-    @streaming
+    @map.twin  # noqa: A003 - the method above, not the builtin
+    def _map_later(
+        self, *input_iterators: Any, wrap_returned_exceptions: bool | None = None, **options: Any
+    ) -> AsyncIterator[Any]:
+        maps.no_wrapping(wrap_returned_exceptions)
+        arguments = maps.zipped("map", [maps.here(one) for one in input_iterators])
+        return self._map(arguments, **maps.options(options)).__aiter__()
+
+    @lazy
     def starmap(
         self,
         input_iterator: Iterable[Iterable[Any]],
@@ -104,12 +153,20 @@ class Function:
         kwargs: Mapping[str, Any] = {},
         order_outputs: bool = True,
         return_exceptions: bool = False,
+        wrap_returned_exceptions: bool | None = None,
     ) -> MapResult:
         """As :meth:`map`, each item being a sequence of positional arguments."""
-        if not hasattr(input_iterator, "__iter__"):
-            raise TypeError(f"starmap() takes an iterable, {type(input_iterator).__name__} is none")
-        arguments = (tuple(item) for item in input_iterator)
+        maps.no_wrapping(wrap_returned_exceptions)
+        arguments = maps.unpacked(input_iterator)
         return self._map(arguments, kwargs, order_outputs, return_exceptions)
+
+    @starmap.twin
+    def _starmap_later(
+        self, input_iterator: Any, wrap_returned_exceptions: bool | None = None, **options: Any
+    ) -> AsyncIterator[Any]:
+        maps.no_wrapping(wrap_returned_exceptions)
+        arguments = maps.unpacked(maps.here(input_iterator))
+        return self._map(arguments, **maps.options(options)).__aiter__()
 
     @blocking
     def for_each(
@@ -119,24 +176,50 @@ class Function:
         ignore_exceptions: bool = False,
     ) -> None:
         """Run it for each item and drop the results; raises the first error unless ignored."""
-        found = self.map(
-            *input_iterators,
-            kwargs=kwargs,
-            order_outputs=False,
-            return_exceptions=ignore_exceptions,
-        )
-        for _ in found:
+        arguments = maps.zipped("for_each", input_iterators)
+        for _ in self._map(arguments, kwargs, False, ignore_exceptions).run():
+            pass
+
+    @for_each.twin
+    async def _for_each_later(
+        self,
+        *input_iterators: Any,
+        kwargs: Mapping[str, Any] = {},
+        ignore_exceptions: bool = False,
+    ) -> None:
+        arguments = maps.zipped("for_each", [maps.here(one) for one in input_iterators])
+        async for _ in self._map(arguments, kwargs, False, ignore_exceptions):
             pass
 
     @blocking
     def spawn(self, *args: Any, **kwargs: Any) -> FunctionCall:
         """Start it and return at once; ask the :class:`FunctionCall` for the result later."""
         session = self._running("spawn")
-        if self.is_generator:
-            raise InvalidError(f"{self.name} is a generator: call it by {self.name}.remote_gen()")
+        self._refuse_generator()
         calls = _lazy.load("byoc.engine.calls")
-        buffers = [bytes(b) for b in calls.dump_arguments(self.spec, args, kwargs)]
-        return FunctionCall(calls.PendingCall(session, self.spec, buffers))
+        return FunctionCall(calls.spawn(session, self.spec, args, kwargs, self.method))
+
+    @blocking
+    def spawn_map(self, *input_iterators: Iterable[Any], kwargs: Mapping[str, Any] = {}) -> None:
+        """Start it for each item and return once all are sent; the results are dropped."""
+        self._spawn_map("spawn_map", input_iterators, kwargs)
+
+    @blocking
+    def experimental_spawn_map(
+        self, *input_iterators: Iterable[Any], kwargs: Mapping[str, Any] = {}
+    ) -> FunctionCall:
+        """Start it for each item; the FunctionCall has one input per item."""
+        return FunctionCall(self._spawn_map("experimental_spawn_map", input_iterators, kwargs))
+
+    def _spawn_map(
+        self, what: str, input_iterators: Iterable[Any], kwargs: Mapping[str, Any]
+    ) -> list[Any]:
+        session = self._running(what)
+        self._refuse_generator()
+        arguments = maps.zipped(what, input_iterators)
+        calls = _lazy.load("byoc.engine.calls")
+        found: list[Any] = calls.spawn_map(session, self.spec, arguments, kwargs, self.method)
+        return found
 
     def _map(
         self,
@@ -155,55 +238,146 @@ class Function:
             kwargs,
             ordered=order_outputs,
             return_exceptions=return_exceptions,
+            method=self.method,
         )
         return MapResult(run, self.name)
 
-    def _running(self, what: str) -> Session:
+    def _running(self, what: str) -> Any:
         """The session of the running app. Raises ExecutionError when there is none."""
         session = self.app.session
         if session is not None:
             return session
-        if in_container():
-            raise ExecutionError(
-                f"{self.name}.{what}(): calling a function from inside another one's container "
-                "is not available in this version of byoc",
-                hints=(f"call {self.name}.local() to run it in the same container",),
-            )
+        where = "this process of a container" if in_container() else "the app"
         raise ExecutionError(
-            f"{self.name}.{what}(): the app is not running",
+            f"{self.name}.{what}(): {where} is not running",
             hints=(
                 "start the program by `byoc run FILE.py`",
                 "or put the calls in `with app.run():`",
             ),
         )
 
+    def _refuse_generator(self) -> None:
+        if self.is_generator:
+            raise InvalidError(f"{self.name} is a generator: call it by {self.name}.remote_gen()")
 
-def _found_again(module: str, qualname: str) -> Any:
-    """A function that was sent by reference: found in its module, wherever this is."""
-    found: Any = _lazy.load(module)
-    for part in qualname.split("."):
-        found = getattr(found, part)
+    def _refuse_plain(self) -> None:
+        if not self.is_generator:
+            raise InvalidError(f"{self.name} is not a generator: call it by {self.name}.remote()")
+
+    # --- variants -------------------------------------------------------------------------
+
+    def with_options(self, **options: Unpack[VariantOptions]) -> Function:
+        """The same function with other options and containers of its own; stacked calls merge, and
+        ``secrets`` replaces. Equal options give the same containers."""
+        where = f"{self.name}.with_options"
+        return self._varied(declare.changes_of(where, options))
+
+    def with_concurrency(self, *, max_inputs: int, target_inputs: int | None = None) -> Function:
+        """A variant whose containers run several inputs at once."""
+        where = f"{self.name}.with_concurrency"
+        return self._varied(declare.concurrency_change(where, max_inputs, target_inputs))
+
+    def with_batching(self, *, max_batch_size: int, wait_ms: int) -> Function:
+        """A variant that is called with lists, of up to ``max_batch_size`` elements."""
+        where = f"{self.name}.with_batching"
+        return self._varied(declare.batching_change(where, max_batch_size, wait_ms))
+
+    def _varied(self, changes: Mapping[str, Any]) -> Function:
+        if self._owner is not None:
+            found: Function = getattr(self._owner.varied(changes), self.method)
+            return found
+        return self.variant(declare.merged(self.spec.variant, changes))
+
+    def variant(self, text: str) -> Function:
+        """The variant that this canonical JSON names; equal texts give the same spec."""
+        base = self._base
+        if not text:
+            return base
+        spec = base._variants.get(text)
+        if spec is None:
+            spec = base._variants.setdefault(text, declare.varied(base.spec, self.name, text))
+        return Function(self.app, spec, base=base)
+
+    # --- what deployed apps bring, and old names ---------------------------------------------
+
+    from_name = Later(_DEPLOYED)
+    lookup = Later(_DEPLOYED)
+    from_id = Later(_DEPLOYED)
+    object_id = Later(_DEPLOYED)
+    get_dashboard_url = Later()
+    autoscaler = Later("set min_containers= and max_containers= where it is declared")
+    update_autoscaler = Later("set min_containers= and max_containers= where it is declared")
+    keep_warm = Later("set min_containers= where it is declared, or use with_options")
+    get_current_stats = Later("follow the run: byoc logs -f")
+    stats = Later()
+    metrics = Later()
+    logs = Later("follow the run: byoc logs -f")
+    info = Later()
+    shell = Later("byoc ssh opens a shell on a live instance")
+
+    def hydrate(self, client: Any = None) -> Function:
+        """Itself: nothing has to be looked up."""
+        return self
+
+    def get_web_url(self) -> str | None:
+        """None: it is not a web endpoint."""
+        return None
+
+    @property
+    def web_url(self) -> str | None:
+        """The old name of :meth:`get_web_url`."""
+        deprecated("Function.web_url", "write .get_web_url()")
+        return None
+
+    def get_raw_f(self) -> Any:
+        """The old way to the undecorated function."""
+        deprecated("Function.get_raw_f()", "write .local(...) to call it")
+        return self.raw_f
+
+
+# --- references -------------------------------------------------------------------------------
+
+_declared: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
+"""Functions and classes that were declared in this process, by where a container finds them."""
+
+
+class Elsewhere:
+    """Stands for the app of a function whose code is not in this process."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def session(self) -> Any:
+        """The session of this container, or of whatever runs here."""
+        return next(iter(context.sessions()), None)
+
+
+def key_of(spec: FunctionSpec) -> declare.Key:
+    """What a reference names."""
+    return declare.Key(spec.source.module, spec.source.qualname, spec.name)
+
+
+def remember(declared: Any) -> None:
+    """References to this function or class mean it, in this process."""
+    _declared[key_of(declared.spec)] = declared
+
+
+def find(key: declare.Key) -> Any:
+    """What is declared under a key here, its module imported if it can be; None when nothing is."""
+    if key not in _declared:
+        try:
+            _lazy.load(key.module)
+        except ImportError:
+            return None  # it travelled pickled: nothing of it can be imported here
+    return _declared.get(key)
+
+
+def found_again(key: declare.Key, app: str, generator: bool, variant: str, raw: Any) -> Function:
+    """A function that was sent by reference. Without its code here it can be called remotely."""
+    known = find(key)
+    if known is None:
+        spec = declare.stand_in(key, app, raw, generator=generator)
+        known = Function(Elsewhere(app), spec)
+    found: Function = known.variant(variant)
     return found
-
-
-class MapResult:
-    """The results of a map, for ``for`` or ``async for``; nothing runs before."""
-
-    def __init__(self, run: Iterable[Any], name: str) -> None:
-        self._run = run
-        self._name = name
-        self._used = False
-
-    def __iter__(self) -> Iterator[Any]:
-        self._used = True
-        return iter(self._run)
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        self._used = True
-        return through_thread(lambda: iter(self._run))
-
-    def __del__(self) -> None:
-        if not self._used:
-            warnings.warn(
-                f"the result of {self._name}.map() was never iterated, so nothing ran", stacklevel=2
-            )

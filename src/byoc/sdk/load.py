@@ -257,13 +257,16 @@ def _part_of_package(path: Path) -> InvalidError:
 
 
 def _import_source(source: bytes) -> ModuleType:
-    # Without a file its functions travel by value (byoc.sdk.origin).
+    import cloudpickle  # 20 ms: only programs on stdin pay
+
+    # Without a file its functions travel by value (byoc.sdk.origin), and so do its types.
     module = ModuleType(STDIN_NAME)
     text = source.decode(errors="replace")
     linecache.cache["<stdin>"] = (len(text), None, text.splitlines(keepends=True), "<stdin>")
     _put_first(str(Path.cwd()))
     code = compile(source, "<stdin>", "exec")
     _execute(module, lambda: exec(code, module.__dict__))  # noqa: S102 - that is the request
+    cloudpickle.register_pickle_by_value(module)
     return module
 
 

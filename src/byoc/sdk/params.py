@@ -8,35 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..engine.spec import RetryPolicy
-from ..errors import InvalidError, NotYetError
+from ..errors import InvalidError
 from ..images.recipe import Image
-from ..resources import Resources, parse_gpus
+from ..resources import GpuRequest, Resources, parse_gpus
 from .secret import Secret
 
 MAX_TIMEOUT = 86400.0
 """Modal's limit: a day."""
-LATER = {
-    "schedule": "schedules run only for deployed apps",
-    "volumes": "volumes",
-    "network_file_systems": "network file systems (use a volume once volumes are there)",
-    "proxy": "proxies with a fixed address",
-    "block_network": "containers without a network",
-    "restrict_modal_access": "restricting access from inside",
-    "i6pn": "private IPv6 networks",
-    "enable_memory_snapshot": "memory snapshots",
-    "experimental_options": "experimental options",
-    "routing_region": "routing regions",
-    "cluster": "clusters",
-}
-"""Documented parameters of later work; any value but the default is refused by name."""
-
-
-def refuse_later(where: str, given: Mapping[str, Any]) -> None:
-    """Raise NotYetError for a parameter that asks for something this version does not have."""
-    for name, value in given.items():
-        if value:
-            what = LATER.get(name, name)
-            raise NotYetError(f"{where}: {name}= is not available in this version of byoc ({what})")
+LEAST_CORES = 0.125
+"""Modal's smallest share of a core, and its default."""
+MOST_CORES = 1024
+"""More than any instance type has."""
 
 
 def number(
@@ -51,48 +33,59 @@ def number(
     return float(value)
 
 
-def resources(
-    where: str,
-    *,
-    gpu: Any,
-    cpu: Any,
-    memory: Any,
-    disk: Any,
-    cloud: Any,
-    region: Any,
-    nonpreemptible: Any,
-) -> Resources:
-    """What the function asks for. ``cpu`` and ``memory`` may be (request, limit) pairs: the
+def resources(where: str, base: Resources, given: Mapping[str, Any]) -> Resources:
+    """``base`` with what ``given`` asks for: ``gpu``, ``cpu``, ``memory``, ``ephemeral_disk``,
+    ``cloud``, ``region``, ``nonpreemptible``; None changes nothing. Of a (request, limit) pair the
     request counts for placement."""
-    given: dict[str, Any] = {"gpus": parse_gpus(gpu)}
-    if cpu is not None:
-        given["cpu"] = max(number(where, "cpu", _request(where, "cpu", cpu), 0, 1024), 0.125)
-    if memory is not None:
-        given["memory"] = int(
-            number(where, "memory", _request(where, "memory", memory), 1, whole=True)
-        )
-    if disk is not None:
-        given["disk"] = int(number(where, "ephemeral_disk", disk, 1, 3 << 20, whole=True))
-    if cloud is not None and cloud != "auto":
-        given["clouds"] = _texts(where, "cloud", cloud)
-    if region is not None:
-        given["regions"] = _texts(where, "region", region)
-    if _flag(where, "nonpreemptible", nonpreemptible):
-        given["market"] = "on-demand"
-    return Resources(**given)
+    found: dict[str, Any] = {}
+    if given.get("gpu") is not None:
+        found["gpus"] = gpus(where, given["gpu"])
+    if given.get("cpu") is not None:
+        cores, _ = pair(where, "cpu", given["cpu"])
+        found["cpu"] = max(number(where, "cpu", cores, 0, MOST_CORES), LEAST_CORES)
+    if given.get("memory") is not None:
+        mib, _ = pair(where, "memory", given["memory"])
+        found["memory"] = int(number(where, "memory", mib, 1, whole=True))
+    if given.get("ephemeral_disk") is not None:
+        disk = given["ephemeral_disk"]
+        found["disk"] = int(number(where, "ephemeral_disk", disk, 1, 3 << 20, whole=True))
+    if given.get("cloud") is not None:
+        named = _texts(where, "cloud", given["cloud"])
+        found["clouds"] = () if named == ("auto",) else named
+    if given.get("region") is not None:
+        found["regions"] = _texts(where, "region", given["region"])
+    if flag(where, "nonpreemptible", given.get("nonpreemptible") or False):
+        found["market"] = "on-demand"
+    return base._replace(**found)
 
 
-def _request(where: str, name: str, value: Any) -> Any:
-    """The request of a (request, limit) pair, or the plain value."""
-    if not isinstance(value, tuple):
-        return value
+def memory_limit(where: str, value: Any) -> int | None:
+    """MiB above which a container is killed: the limit of a (request, limit) pair."""
+    if value is None:
+        return None
+    _, limit = pair(where, "memory", value)
+    return None if limit is None else int(number(where, "memory limit", limit, 1, whole=True))
+
+
+def gpus(where: str, value: Any) -> tuple[GpuRequest, ...]:
+    """``gpu=``: a name, or a list of names in order of preference. Raises InvalidError."""
+    try:
+        return parse_gpus(value)
+    except InvalidError as error:
+        raise InvalidError(f"{where}: {error.message}", hints=error.hints) from None
+
+
+def pair(where: str, name: str, value: Any) -> tuple[Any, Any]:
+    """(request, limit) of ``cpu=`` or ``memory=``; the limit of a plain value is None."""
+    if not isinstance(value, (tuple, list)):
+        return value, None
     if len(value) != 2:
         raise InvalidError(f"{where}: {name}={value!r} must be a number or (request, limit)")
     request, limit = value
     number(where, f"{name} limit", limit, 0)
     if number(where, f"{name} request", request, 0) > limit:
         raise InvalidError(f"{where}: {name}={value!r} asks for more than its limit")
-    return request
+    return request, limit
 
 
 def _texts(where: str, name: str, value: Any) -> tuple[str, ...]:
@@ -102,15 +95,11 @@ def _texts(where: str, name: str, value: Any) -> tuple[str, ...]:
     return tuple(v.lower() for v in values)
 
 
-def _flag(where: str, name: str, value: Any) -> bool:
+def flag(where: str, name: str, value: Any) -> bool:
+    """True or False. Raises InvalidError that names the parameter."""
     if not isinstance(value, bool):
         raise InvalidError(f"{where}: {name}={value!r} must be True or False")
     return value
-
-
-def flag(where: str, name: str, value: Any) -> bool:
-    """True or False. Raises InvalidError that names the parameter."""
-    return _flag(where, name, value)
 
 
 def timeout(where: str, name: str, value: Any) -> float:

@@ -10,6 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from .. import _lazy
+from ..errors import AsyncUsageWarning
+from ..notices import loop_is_running, warn
+from .twins import in_thread
 
 if TYPE_CHECKING:
     from .app import App
@@ -37,6 +40,12 @@ class RunContext:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> App:
+        if loop_is_running():
+            text = "`with app.run()` blocks the running event loop: write `async with app.run()`"
+            warn(text, AsyncUsageWarning)
+        return self._open()
+
+    def _open(self) -> App:
         settings = _lazy.load("byoc.settings:load")(Path.cwd(), os.environ, {})
         events = _lazy.load("byoc.engine.events")
         options = _lazy.load("byoc.engine.options:RunOptions")(
@@ -59,9 +68,7 @@ class RunContext:
         self._stack.__exit__(kind, error, trace)
 
     async def __aenter__(self) -> App:
-        import asyncio  # 30 ms: only programs that use it pay
-
-        return await asyncio.to_thread(self.__enter__)
+        return await in_thread(self._open)
 
     async def __aexit__(
         self,
@@ -69,6 +76,4 @@ class RunContext:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        import asyncio  # 30 ms: only programs that use it pay
-
-        await asyncio.to_thread(self.__exit__, kind, error, trace)
+        await in_thread(lambda: self.__exit__(kind, error, trace))

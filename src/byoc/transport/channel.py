@@ -10,8 +10,9 @@ from typing import Any
 from ..errors import ConnectionLostError, Error, InstanceError, ProtocolError
 from .stream import Buffer
 
-SLICE = 32 * 1024 - 64
-"""Bytes of a data message: what a 32 KiB packet holds beside its headers (docs/performance.md)."""
+SLICE = 8 * (32 * 1024 - 64)
+"""Bytes sent at once: eight packets, of what each holds beside its headers, cost one system call
+(docs/performance.md)."""
 CLOSE_GRACE = 0.5
 """Seconds that a close may wait for the socket to take its message, before the connection is cut:
 a socket that takes nothing for so long is dead or will not matter to who is closing."""
@@ -47,17 +48,62 @@ class ChannelStream:
         return got
 
     def write(self, data: Buffer) -> None:
-        """See the protocol."""
+        """See the protocol. Not for the thread that reads the connection."""
+        channel = self._channel
+        packetizer = channel.transport.packetizer
         view = memoryview(data).cast("B")
         at, size = 0, len(view)
-        while at < size:
-            try:
-                sent = self._channel.send_some(bytes(view[at : at + SLICE]))
-            except (OSError, EOFError) as error:
-                raise self._broken() from error
-            if not sent or not self._channel.transport.active:
-                raise self._broken()
-            at += sent
+        try:
+            while at < size:
+                sent = channel.send_now(view[at : at + SLICE])
+                if sent > 0:
+                    at += sent
+                    packetizer.drain()
+                elif sent < 0 or not channel.transport.active:
+                    raise self._broken()
+                else:
+                    channel.wait_for_room()
+        except (OSError, EOFError) as error:
+            raise self._broken() from error
+
+    def offer(self, data: Buffer, wait: bool = False) -> int:
+        """See the protocol. ``wait``: for the socket, which all streams share, but not for this
+        stream's window; not on the thread that reads the connection."""
+        channel = self._channel
+        packetizer = channel.transport.packetizer
+        view = memoryview(data).cast("B")
+        at, size = 0, len(view)
+        try:
+            while at < size and (not packetizer.full or wait):
+                sent = channel.send_now(view[at : at + SLICE])
+                if sent < 0:
+                    raise self._broken()
+                if not sent:
+                    break
+                at += sent
+                if wait:
+                    packetizer.drain()
+        except (OSError, EOFError) as error:
+            raise self._broken() from error
+        packetizer.settle()
+        return at
+
+    def listen(
+        self,
+        on_data: Callable[[memoryview], None],
+        on_end: Callable[[], None],
+        on_room: Callable[[], None],
+    ) -> None:
+        """See the protocol."""
+        self._channel.on_room = on_room
+        taken = self._channel.in_buffer.listen(on_data, on_end)
+        self._acknowledge(taken)
+
+    def ending(self) -> str:
+        """See the protocol. Waits up to half a second for the reason of a break; not for the thread
+        that reads the connection."""
+        self._ended()
+        return self.stderr()
 
     def write_eof(self) -> None:
         """Tell the remote that no more comes; reading goes on."""
@@ -71,12 +117,13 @@ class ChannelStream:
         if self._closed.is_set():
             return
         self._closed.set()
-        # in a thread of its own, as it waits for whoever is stuck in the socket
-        closer = threading.Thread(target=self._send_close, name="byoc-close", daemon=True)
-        closer.start()
-        closer.join(CLOSE_GRACE)
-        if closer.is_alive():
-            self._cut()
+        packetizer = self._channel.transport.packetizer
+        # a connection that breaks meanwhile has closed the channel as well
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.close()
+            may_wait = threading.current_thread() is not self._channel.transport
+            if may_wait and not packetizer.drain(CLOSE_GRACE):
+                self._cut()
 
     def stderr(self) -> str:
         """See the protocol."""
@@ -89,11 +136,6 @@ class ChannelStream:
             channel.status_event.wait(STATUS_GRACE)
         status: int = channel.exit_status
         return None if status < 0 else status
-
-    def _send_close(self) -> None:
-        # a connection that breaks meanwhile has closed the channel as well
-        with contextlib.suppress(OSError, EOFError):
-            self._channel.close()
 
     def _acknowledge(self, n: int) -> None:
         # what was read is given out even if the connection breaks now; the next read will say so
@@ -120,7 +162,8 @@ class ChannelStream:
 
 def lost(transport: Any) -> Error:
     """Why the connection of ``transport`` is no more, as an error to raise."""
-    transport.join(CLOSE_GRACE)  # whoever waits on it is woken just before the reason is known
+    if threading.current_thread() is not transport:
+        transport.join(CLOSE_GRACE)  # who waits on it is woken just before the reason is known
     cause = transport.saved_exception
     if isinstance(cause, Error):
         return type(cause)(cause.message, hints=cause.hints)  # each thread raises its own

@@ -10,6 +10,8 @@ What differs from paramiko, and why (docs/performance.md):
 * The host key is compared with the pinned one before our half of the exchange is confirmed, and at
   every later exchange too.
 * A channel tells an end that the remote sent from a connection that broke.
+* Nothing that is sent is waited for, by paramiko's thread or under a lock that it needs: what the
+  socket does not take now waits in the packetizer, what a key exchange forbids waits here.
 
 Everything here runs on paramiko's thread unless said otherwise. The classes are mixins because
 paramiko (100 ms) must not be loaded by an import of byoc; :func:`classes` puts them together.
@@ -22,6 +24,7 @@ import hmac
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import ConnectionLostError, HostKeyError, ProtocolError
@@ -62,7 +65,9 @@ class SessionMixin(_Late):  # type: ignore[misc]
         self._pinned = pinned
         self._early: Any = None
         self._guess = early
-        self._held: list[Any] = []
+        self._held: list[Any] = []  # under clear_to_send_lock: waits for the end of an exchange
+        self.packetizer.deliver = self._deliver
+        self.packetizer.flushed = self._roomy
         self._preferred_keys = (_ED25519,)
         self._preferred_ciphers = CIPHERS
         self._preferred_kex: tuple[str, ...] = (KEX,) if early else (KEX, *KEX_OTHERS)
@@ -151,23 +156,51 @@ class SessionMixin(_Late):  # type: ignore[misc]
             )
         super()._verify_key(host_key, signature)
 
-    # --- user messages during a key exchange ---------------------------------------------------
+    # --- sending -------------------------------------------------------------------------------
 
     def _send_user_message(self, message: Any) -> None:
-        # paramiko would let its own thread wait here for an exchange that only it can finish
-        if threading.current_thread() is self and not self.clear_to_send.is_set():
-            self._held.append(message)
-            return
-        try:
-            super()._send_user_message(message)
-        except self.parts.failure as error:  # a key exchange without an answer for 30 s
-            raise ConnectionLostError(f"the connection was lost: {error}") from error
+        """Any thread; never waits. During a key exchange messages are kept, in order."""
+        with self.clear_to_send_lock:
+            if not self.active:
+                return
+            if self._held or not self.clear_to_send.is_set():
+                self._held.append(message)
+                return
+            self._send_message(message)
+        self.packetizer.settle()
+
+    def send_data(self, number: int, data: memoryview, most: int) -> bool:
+        """Send channel data, ``most`` bytes to a packet, unless a key exchange is under way.
+        Any thread; never waits."""
+        with self.clear_to_send_lock:
+            if self._held or not self.clear_to_send.is_set() or not self.active:
+                return False
+            self.packetizer.send_data(number, data, most)
+        return True
 
     def _parse_newkeys(self, message: Any) -> None:
         super()._parse_newkeys(message)
-        held, self._held = self._held, []
-        for each in held:
-            self._send_message(each)
+        with self.clear_to_send_lock:
+            held, self._held = self._held, []
+            for each in held:
+                self._send_message(each)
+        self.packetizer.settle()
+        self._roomy()
+
+    def _roomy(self) -> None:
+        """There may be room to send again: tell the channels. Any thread."""
+        for channel in self._channels.values():
+            channel.look_again()
+
+    def _deliver(self, number: int, data: memoryview) -> bool:
+        """Give data to its channel; False for paramiko to judge what it is."""
+        if self._expected_packet:
+            return False
+        channel = self._channels.get(number)
+        if channel is None:
+            return False
+        channel.feed(data)
+        return True
 
     def _parse_disconnect(self, message: Any) -> None:
         message.get_int()
@@ -232,7 +265,7 @@ class ChannelMixin(_Late):  # type: ignore[misc]
 
     paramiko decides under the channel's lock what to send and sends it afterwards, so that another
     thread's CLOSE can overtake, and sshd ends the whole connection for a message to a closed
-    channel. Here CLOSE waits for what is being sent: the last sender sends it.
+    channel. Here all is sent under the lock, which is short because nothing that is sent waits.
     """
 
     message: type[Any]
@@ -245,55 +278,99 @@ class ChannelMixin(_Late):  # type: ignore[misc]
         self.refused = ""
         self.request_refused = False
         self.remote_closed = False
-        self._sending = 0  # messages that were decided on and have not been sent yet
-        self._last_words: list[Any] = []
+        self.on_room: Callable[[], None] | None = None
+        self.in_window_sofar = 0
 
     def __del__(self) -> None:
         """Nothing: paramiko would send from here, in whatever thread, under whatever lock."""
 
-    def send_some(self, data: bytes) -> int:
-        """Send the beginning of ``data`` when the window has room: how much, 0 if it is closed."""
-        message = self._message(b"\x5e")  # SSH_MSG_CHANNEL_DATA
+    def feed(self, data: memoryview) -> None:
+        """Data that came. A channel that is listened to has taken it with this."""
+        if self.in_buffer.feed(data):
+            self.acknowledge(len(data))
+
+    def _feed(self, message: Any) -> None:
+        self.feed(memoryview(message.get_binary()))
+
+    # --- sending: any thread, never waits ---
+
+    def send_now(self, data: memoryview) -> int:
+        """Send the beginning of ``data`` that there is room for: how much; -1 if it is closed.
+
+        Raises EOFError when the connection is broken.
+        """
         with self.lock:
-            size: int = self._wait_for_send_window(len(data))
-            if not size:
+            if self.closed or self.eof_sent:
+                return -1
+            size: int = min(len(data), self.out_window_size)
+            most = self.out_max_packet_size - 64
+            if not size or not self.transport.send_data(self.remote_chanid, data[:size], most):
                 return 0
-            self._sending += 1
-        message.add_string(data[:size])
-        self._deliver(message)
-        return size
+            self.out_window_size -= size
+            return size
+
+    def wait_for_room(self) -> None:
+        """Wait until sending may go on, or the channel is closed. Not for paramiko's thread."""
+        with self.lock:
+            while not (self.closed or self.eof_sent or self._room()):
+                self.out_buffer_cv.wait()
+
+    def _room(self) -> bool:
+        transport = self.transport
+        clear = transport.clear_to_send.is_set() and not transport._held
+        return self.out_window_size > 0 and clear
+
+    def look_again(self) -> None:
+        """There may be room again: wake who waits for it."""
+        with self.lock:
+            self.out_buffer_cv.notify_all()
+        on_room = self.on_room
+        if on_room is not None:
+            on_room()
+
+    def _window_adjust(self, message: Any) -> None:
+        super()._window_adjust(message)
+        on_room = self.on_room
+        if on_room is not None:
+            on_room()
 
     def send_eof(self) -> None:
         """Tell the server that no more data comes; once."""
         with self.lock:
             message = None if self.closed else self._send_eof()
-            if message is None:
-                return
-            self._sending += 1
-        self._deliver(message)
+            if message is not None:
+                self.transport._send_user_message(message)
 
     def acknowledge(self, n: int) -> None:
-        """Tell the server that ``n`` bytes were taken. Any thread."""
-        more = self._check_add_window(n)
-        if more:
-            message = self._message(b"\x5d")  # SSH_MSG_CHANNEL_WINDOW_ADJUST
-            message.add_int(more)
-            self._tell(message)
+        """Tell the server that ``n`` bytes were taken."""
+        with self.lock:
+            self.in_window_sofar += n
+            if self.in_window_sofar <= self.in_window_threshold:
+                return
+            more, self.in_window_sofar = self.in_window_sofar, 0
+            if not (self.closed or self.eof_received):
+                message = self._message(b"\x5d")  # SSH_MSG_CHANNEL_WINDOW_ADJUST
+                message.add_int(more)
+                self.transport._send_user_message(message)
 
     def request_exec(self, command: str) -> None:
-        """Ask for ``command`` without waiting for the answer. Any thread."""
+        """Ask for ``command`` without waiting for the answer."""
         message = self._message(b"\x62")  # SSH_MSG_CHANNEL_REQUEST
         message.add_string("exec")
         message.add_boolean(True)
         message.add_string(command)
-        self._tell(message)
+        with self.lock:
+            if not self.closed:
+                self.transport._send_user_message(message)
 
     def close(self) -> None:
-        """Close, and wait until nothing of this channel is being sent any more."""
-        super().close()
+        """Close; nothing of this channel is sent behind it."""
         with self.lock:
-            while self._sending:
-                self.out_buffer_cv.wait()
+            if not self.active or self.closed:
+                return
+            for word in self._close_internal():
+                if word is not None:
+                    self.transport._send_user_message(word)
 
     def _message(self, kind: bytes) -> Any:
         message = self.message()
@@ -301,33 +378,7 @@ class ChannelMixin(_Late):  # type: ignore[misc]
         message.add_int(self.remote_chanid)
         return message
 
-    def _tell(self, message: Any) -> None:
-        with self.lock:
-            if self.closed:
-                return
-            self._sending += 1
-        self._deliver(message)
-
-    def _deliver(self, message: Any) -> None:
-        """Send what was counted in ``_sending``, and the last words if they waited for it."""
-        try:
-            self.transport._send_user_message(message)
-        finally:
-            with self.lock:
-                self._sending -= 1
-                words: list[Any] = []
-                if self.closed and not self._sending:
-                    words, self._last_words = self._last_words, []
-                    self.out_buffer_cv.notify_all()
-        for word in words:
-            self.transport._send_user_message(word)
-
-    def _close_internal(self) -> Any:
-        words = super()._close_internal()
-        if self._sending:
-            self._last_words += [word for word in words if word is not None]
-            return ()
-        return words
+    # --- what comes ---
 
     def _feed_extended(self, message: Any) -> None:
         message.get_int()  # the kind; only 1, stderr, exists
@@ -345,7 +396,11 @@ class ChannelMixin(_Late):  # type: ignore[misc]
 
     def _handle_close(self, message: Any) -> None:
         self.remote_closed = True
-        super()._handle_close(message)
+        with self.lock:
+            for word in self._close_internal():
+                if word is not None:
+                    self.transport._send_user_message(word)
+            self.transport._unlink_channel(self.chanid)
 
     def _handle_request(self, message: Any) -> None:
         start = message.packet.tell()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -22,9 +23,10 @@ from .keys import Identity, public_blob
 from .session import PACKET, WINDOW, classes
 from .stream import Buffer
 
-IDLE_POLL = 5.0
-"""Socket timeout, the only reason for an idle connection's thread to wake: paramiko's 0.1 s costs
-25 times the CPU (docs/performance.md)."""
+IDLE_POLL = 30
+"""Seconds of the socket's receive timeout, the only reason for an idle connection's thread to wake:
+to see whether keys are to be renewed. paramiko's 0.1 s costs 25 times the CPU
+(docs/performance.md)."""
 RUN_OUTPUT = 16 * 1024 * 1024
 """Most output that :meth:`Connection.run` takes; it is for probes, not for data."""
 RUN_READ = 64 * 1024
@@ -47,6 +49,24 @@ class Result(NamedTuple):
     exit: int
     out: bytes
     err: str
+
+
+class Asked:
+    """A question whether a channel may be opened. Made by :meth:`Connection.ask_streamlocal`."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self._granted = False
+
+    @property
+    def granted(self) -> bool:
+        """The instance has said yes; False also while it has not answered. Never waits."""
+        channel = self._channel
+        if channel is not None and channel.answered.is_set():
+            self._granted = channel.active and not channel.refused
+            self._channel = None
+            channel.close()
+        return self._granted
 
 
 class Connection:
@@ -83,9 +103,34 @@ class Connection:
 
         Raises InstanceError when nothing listens there or sshd forbids it.
         """
+        return self.open_streamlocals(path, 1)[0]
+
+    def open_streamlocals(self, path: str, count: int) -> list[ChannelStream]:
+        """As :meth:`open_streamlocal`, so many times in one round trip."""
+        channels = [self._streamlocal(path) for _ in range(count)]
+        streams = [ChannelStream(channel, self.close) for channel in channels]
+        refusal: InstanceError | None = None
+        for channel in channels:
+            try:
+                self._confirmed(channel)
+            except InstanceError as error:
+                refusal = refusal or error
+        if refusal is not None:
+            for stream in streams:
+                stream.close()
+            raise refusal
+        return streams
+
+    def _streamlocal(self, path: str) -> Any:
         # PROTOCOL 2.4: the path, then two reserved fields
-        channel = self._open("direct-streamlocal@openssh.com", path, "", 0)
-        return ChannelStream(self._confirmed(channel), self.close)
+        return self._open("direct-streamlocal@openssh.com", path, "", 0)
+
+    def ask_streamlocal(self, path: str) -> Asked:
+        """As :meth:`open_streamlocal`, without waiting, and closed again: only whether it would do.
+
+        Raises as ``ByteStream.write``.
+        """
+        return Asked(self._streamlocal(path))
 
     def run(
         self, command: str, input: Buffer = b"", timeout: float = 30.0, clock: Clock = SYSTEM
@@ -115,6 +160,11 @@ class Connection:
         finally:
             stream.close()
             feeder.join(JOIN_GRACE)
+
+    def cut(self) -> None:
+        """Break the connection: its streams end, as if the network had failed. Never waits."""
+        with contextlib.suppress(OSError):
+            self._transport.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End the connection and all of its streams at once; idempotent."""
@@ -230,7 +280,9 @@ class _Attempt:
             default_max_packet_size=PACKET,
             packetizer_class=parts.packetizer,
         )
-        sock.settimeout(IDLE_POLL)
+        # the kernel's timeout: with Python's own, each read would be two system calls
+        sock.settimeout(None)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", IDLE_POLL, 0))
         transport.prepare(self._pinned, early)
         done = threading.Event()
         transport.start_client(event=done)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -30,6 +32,31 @@ class ByteStream(Protocol):
     def write(self, data: Buffer) -> None:
         """All of ``data``; waits while the remote takes nothing. Raises as :meth:`read` does."""
 
+    def listen(
+        self,
+        on_data: Callable[[memoryview], None],
+        on_end: Callable[[], None],
+        on_room: Callable[[], None],
+    ) -> None:
+        """Have what comes pushed from now on, instead of reading it; once.
+
+        ``on_data`` gets it on the thread that reads the connection and takes it with its return;
+        ``on_end`` is called there or on a closing thread, when nothing more comes; then
+        :meth:`ending` says why. ``on_room``: :meth:`offer` may take more; on any thread, also when
+        that is not so. None of them may wait for anything or raise.
+        """
+
+    def offer(self, data: Buffer, wait: bool = False) -> int:
+        """Write the beginning of ``data`` that leaves without waiting: how many bytes, perhaps 0.
+
+        ``wait``: for the socket, which all streams of the connection share, but not for the remote
+        to take what this stream brings. Raises as :meth:`read` does.
+        """
+
+    def ending(self) -> str:
+        """After the end: what to say of one that the remote meant. Raises as :meth:`read` does for
+        any other."""
+
     def close(self) -> None:
         """End the stream; idempotent, never blocks for long. Readers and writers are woken."""
 
@@ -53,18 +80,46 @@ class Inbox:
 
     def __init__(self) -> None:
         # SimpleQueue wakes its reader from C: 10 us less per message than a Condition
-        self._queue: SimpleQueue[bytes] = SimpleQueue()
+        self._queue: SimpleQueue[bytes | memoryview] = SimpleQueue()
         self._head = memoryview(b"")
         self._ended = False
+        self._turning = threading.RLock()  # between reading and being pushed
+        self._on_data: Callable[[memoryview], None] | None = None
+        self._on_end: Callable[[], None] | None = None
 
-    def feed(self, data: bytes) -> None:
-        """Add ``data``."""
-        if data:
-            self._queue.put(data)
+    def feed(self, data: bytes | memoryview) -> bool:
+        """Add ``data``, whose bytes do not change; True when a listener has taken it."""
+        if self._on_data is None:
+            with self._turning:
+                if self._on_data is None:
+                    if data:
+                        self._queue.put(data)
+                    return False
+        self._on_data(memoryview(data))
+        return True
 
     def close(self) -> None:
         """No more data: readers get ``b""`` once they have read all."""
-        self._queue.put(b"")
+        with self._turning:
+            self._queue.put(b"")
+            on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end()
+
+    def listen(self, on_data: Callable[[memoryview], None], on_end: Callable[[], None]) -> int:
+        """Push all that was not read, and then whatever comes: how many bytes were there."""
+        size = 0
+        with self._turning:
+            while self._ready():
+                size += len(self._head)
+                on_data(self._head)
+                self._head = memoryview(b"")
+            self._on_data = on_data
+            if not self._ended:
+                self._on_end = on_end
+                return size
+        on_end()
+        return size
 
     def read(self, n: int, timeout: float | None = None) -> bytes:
         """1 to ``n`` bytes, or ``b""`` at the end.
@@ -113,7 +168,7 @@ class Inbox:
         except Empty:
             return False
 
-    def _take(self, data: bytes) -> bool:
+    def _take(self, data: bytes | memoryview) -> bool:
         self._head = memoryview(data)
         self._ended = not data
         return not self._ended

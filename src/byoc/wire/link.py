@@ -345,6 +345,16 @@ class Link:
         self._broken = None
 
     @property
+    def sent_seq(self) -> int:
+        """The number of the last frame that was handed out to be sent."""
+        return self._next_seq - 1
+
+    @property
+    def acked_seq(self) -> int:
+        """The number up to which the peer has all frames."""
+        return self._unacked[0][0] - 1 if self._unacked else self._next_seq - 1
+
+    @property
     def unacked(self) -> int:
         """Bytes sent and not yet acknowledged, those of the frames' headers included."""
         return self._unacked_bytes

@@ -63,3 +63,11 @@ def speak(text):
     os.write(1, b"raw 1\n")
     os.write(2, b"raw 2\n")
     print("no newline", end="")
+
+
+def fds():
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+def modules():
+    return sorted(sys.modules)

@@ -26,15 +26,25 @@ def run(
     module: Annotated[
         bool, typer.Option("--module", "-m", help="FILE is a module's dotted name.")
     ] = False,
+    name: Annotated[
+        str, typer.Option("--name", "-n", metavar="NAME", help="What to call the run.")
+    ] = "",
+    write_result: Annotated[
+        str,
+        typer.Option(
+            "--write-result", "-w", metavar="FILE", help="Write the function's text or bytes there."
+        ),
+    ] = "",
     driver: Annotated[str, typer.Option("--driver", hidden=True)] = "",
 ) -> int:
     """Run a function, a local entrypoint, or a plain script, on an instance.
 
-    FILE::NAME says which function; without it the only candidate runs. A file without an App runs
-    as it is, remotely, with its folder beside it. Options before FILE are byoc's, what follows it
-    is the program's: byoc run FILE --help shows what it takes.
+    FILE::NAME says which function, FILE::CLASS.METHOD which method; without it the only candidate
+    runs. A file without an App runs as it is, remotely, with its folder beside it. Options before
+    FILE are byoc's, what follows it is the program's: byoc run FILE --help shows what it takes.
     """
-    asked = Asked(reference, module, tuple(args or ()), tuple(ctx.find_root().obj), driver)
+    line = tuple(ctx.find_root().obj)
+    asked = Asked(reference, module, tuple(args or ()), line, driver, name, write_result)
     # Loaded now, so that a wrong option does not pay for it.
     code: int = _lazy.load("byoc.cli.launch:launch")(console, common, asked)
     return code

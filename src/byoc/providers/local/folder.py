@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -164,7 +165,8 @@ class Folder:
             grave: Mapping[str, Any] = room.machine() or {"id": room.id}
             tail = files.read_tail(str(room.path / "log"), 2000)
             ended = {**grave, "reason": reason, "ended": self._clock.wall(), "log": tail}
-            files.write_json(str(self.tombstone_path(room.id)), ended)
+            word = json.dumps(ended, sort_keys=True).encode()
+            files.leave_word(str(self.tombstone_path(room.id)), word, str(room.path / "home"))
         trash = self.root / "trash" / f"{room.id}.{os.getpid()}"
         if files.rename_away(str(room.path), str(trash)):
             files.remove_tree(str(trash))

@@ -54,6 +54,7 @@ class LocalProvider:
             cache=str(self._folder.cache),
             root=False,
             real_root=self.mode().isolation == "bwrap",
+            shared_host=True,
         )
 
     def offers(self) -> builtins.list[Offer]:

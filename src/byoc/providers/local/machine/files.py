@@ -15,14 +15,35 @@ def write_whole(path: str, data: bytes, mode: int = 0o600) -> None:
     """Writes a file so that a reader sees the old content, or all of the new."""
     draft = f"{path}.{os.getpid()}.new"
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    os.replace(draft, path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(draft, path)
+    except OSError:  # most likely a full disk, which must not hold a part of it
+        os.unlink(draft)
+        raise
 
 
 def write_json(path: str, value: Any) -> None:
     """Writes ``value`` whole, as JSON."""
     write_whole(path, json.dumps(value, sort_keys=True).encode())
+
+
+def leave_word(path: str, data: bytes, folder: str = "") -> bool:
+    """Writes a file about what is over; a full disk must not keep anything alive.
+
+    When there is no room the contents of ``folder``, which nobody needs any more, go first.
+    """
+    for last_try in (not folder, True):
+        try:
+            write_whole(path, data)
+        except OSError:
+            if last_try:
+                return False
+            remove_tree(folder)
+        else:
+            return True
+    return False
 
 
 def make_private(folder: str) -> None:

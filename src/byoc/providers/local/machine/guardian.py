@@ -7,6 +7,7 @@ leaves a tombstone that says why, and removes the folder.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -140,7 +141,7 @@ class Guardian:
     def end(self, reason: str) -> None:
         """Ends every process of the machine, writes the tombstone, removes the folder."""
         if os.path.exists(self._pid_file):
-            files.write_whole(os.path.join(self._folder, ENDING_FILE), reason.encode())
+            files.leave_word(os.path.join(self._folder, ENDING_FILE), reason.encode())
         left = processes.end_all(self._mine, float(self._plan["grace"]), self._frame())
         left |= processes.kill_all(self._marked)
         if left:
@@ -164,7 +165,8 @@ class Guardian:
         machine = files.read_json(os.path.join(self._folder, "machine.json")) or {}
         tail = files.read_tail(os.path.join(self._folder, "log"), _LOG_TAIL)
         grave = {**machine, "reason": reason, "ended": time.time(), "log": tail}
-        files.write_json(str(self._plan["tombstone"]), grave)
+        word = json.dumps(grave, sort_keys=True).encode()
+        files.leave_word(str(self._plan["tombstone"]), word, os.path.join(self._folder, "home"))
         trash = f"{self._plan['trash']}.{os.getpid()}"
         moved = files.rename_away(self._folder, trash)
         os.close(self._lock)

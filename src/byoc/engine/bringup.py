@@ -1,0 +1,100 @@
+"""Instances on which a function can run: its files there, its environment built."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..errors import Error, InstanceError
+from ..images import mounts, native
+from . import ends, sources, threads
+from .command import Commands
+from .inputs import FAILURE, Arrival, Buffer, Outcome
+from .live import LiveInstance
+from .pool import Pool
+from .spec import FunctionSpec
+
+
+class _Baggage(NamedTuple):
+    """What a function brings along: its files, its environment's plan, its pickled code."""
+
+    files: list[mounts.FileEntry]
+    plan: native.EnvPlan
+    code: list[Buffer]
+
+
+class Prepared(NamedTuple):
+    """What starting a pool's containers on one instance needs."""
+
+    plan: native.EnvPlan
+    env: dict[str, Any]
+    code: list[Buffer]
+
+
+class BringingUp(Commands):
+    """The part of a session that finds and prepares instances for functions."""
+
+    _prepared: dict[tuple[int, int], Prepared]
+    _bringing: set[int]
+
+    def _hosts_for(self, pool: Pool) -> list[LiveInstance]:
+        """The live instances on which this pool's containers can be started."""
+        prepared = self._prepared
+        return [h for h in self._hosts if h.lost is None and (id(h), id(pool)) in prepared]
+
+    def _begin_bringing(self, pool: Pool, beyond: bool = False) -> None:
+        """Have one more instance for a pool, unless that is under way. ``beyond``: not one of those
+        that it has."""
+        if id(pool) not in self._bringing:
+            self._bringing.add(id(pool))
+            besides = self._hosts_for(pool) if beyond else []
+            threads.start("byoc-bring-up", lambda: self._bring_up(pool, besides))
+
+    def _bring_up(self, pool: Pool, besides: list[LiveInstance]) -> None:
+        """Have an instance that can run this pool, prepared; in a thread of its own."""
+        found: list[LiveInstance] = []
+
+        def prepare() -> None:
+            baggage = self._gather(pool.spec)  # what is wrong with it must cost nothing
+            found.append(self._instance(pool.spec.resources, besides))
+            env = self._ready(found[0], baggage.files, baggage.plan)
+            with self.lock:
+                prepared = Prepared(baggage.plan, env, baggage.code)
+                self._prepared[(id(found[0]), id(pool))] = prepared
+
+        error = threads.attempt(prepare)
+        with self.lock:
+            self._bringing.discard(id(pool))
+        if error is None:
+            self._pump(pool)
+        elif besides and isinstance(error, Error):
+            pool.alarms.add("alone")  # it goes on with what it has
+            self._reporter.notice(f"no further instance for {pool.spec.name}: {error.message}")
+        else:
+            if not isinstance(error, Error):
+                self._reporter.stage("image", "failed", str(error))
+            self._fail(pool, error, again=bool(found) and isinstance(error, InstanceError))
+
+    def _gather(self, spec: FunctionSpec) -> _Baggage:
+        plan = sources.plan_of(spec.image)
+        code = sources.pickled(spec) if spec.by_value else []
+        return _Baggage(sources.files_of(spec, self._reporter.notice), plan, code)
+
+    def _fail(self, pool: Pool, error: BaseException, again: bool) -> None:
+        """Nothing of this pool can run here: everything that waits is told why, or tried on
+        another instance, within reason, when ``again``."""
+        told: list[Arrival]
+        with self.lock:
+            again = again and not self._closed
+            if again:
+                told = ends.give_back(pool, pool.clear(), error)
+            else:
+                told = ends.fail_waiting(pool, Outcome(FAILURE, (), error))
+        self._deliver(told)
+        if again and pool.waiting:  # not for min_containers alone: that could go on for ever
+            self._pump(pool)
+
+    def _pump(self, pool: Pool) -> None:
+        """Start and feed containers as the pool wants now."""
+
+    def _deliver(self, arrivals: list[Arrival]) -> None:
+        """Give outcomes to those who wait for them."""

@@ -1,0 +1,173 @@
+"""What the end of a container, or of its instance, means for the inputs that it held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..errors import ContainerError, Error, ExecutionError, FunctionTimeoutError, HostKeyError
+from .dispatch import Retry, retried
+from .inputs import FAILURE, Arrival, Input, Outcome
+from .pool import Pool
+from .slots import STARTING, Slot
+from .spec import FunctionSpec
+
+MAX_LOSSES = 3
+"""An input whose container was lost this often without its own fault is given up: something about
+it may well be what kills instances."""
+ON_PURPOSE = frozenset({"stopped", "cancelled"})
+"""Reasons for which this run itself ended a container."""
+MOVED = frozenset({"ended"})
+"""Reasons that lie in a machine which takes its leave politely: nothing is counted."""
+_SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
+
+
+def finish(items: Iterable[Input], outcome: Outcome) -> list[Arrival]:
+    """Inputs that are done, with this outcome."""
+    out: list[Arrival] = []
+    for item in items:
+        if not item.done:
+            item.close()
+            out.append((item, outcome))
+    return out
+
+
+def exited(pool: Pool, slot: Slot, word: Mapping[str, Any]) -> tuple[list[Arrival], list[Retry]]:
+    """A container ended. The inputs it was running fail with an honest reason; those that only
+    waited there go back to the front of the queue."""
+    starting = slot.state == STARTING
+    held = pool.remove(slot)
+    reason = word.get("reason")
+    if starting and reason not in ON_PURPOSE | MOVED:
+        return _failed_to_start(pool, slot, word, held), []
+    if reason in ON_PURPOSE or reason in MOVED:
+        return give_back(pool, held), []
+    error = why(pool.spec, word)
+    culprits = [item for item in held if item.id in _running(word)] if reason != "lost" else []
+    if not culprits:
+        # Not for nothing: a container that dies between inputs, again and again, is a failure.
+        return give_back(pool, held, error), []
+    out: list[Arrival] = []
+    again: list[Retry] = []
+    for item in culprits:
+        retry = retried(pool, item) if not item.started else None
+        if retry is not None:
+            again.append(retry)
+        else:
+            out += finish([item], Outcome(FAILURE, (), error, slot.name))
+    culpable = set(map(id, culprits))
+    return out + give_back(pool, [item for item in held if id(item) not in culpable]), again
+
+
+def _running(word: Mapping[str, Any]) -> Sequence[int]:
+    """The inputs that a container's last word names: those over their time, or all that ran."""
+    named = word.get("inputs")
+    return named if isinstance(named, list) else [word.get("input", 0)]
+
+
+def lost(pool: Pool, slot: Slot, error: BaseException) -> list[Arrival]:
+    """The instance is gone: everything it held is tried again elsewhere, within reason. Not when
+    another machine answers in its place: that is for a person to look at, before more is sent."""
+    if isinstance(error, HostKeyError):
+        return finish(pool.remove(slot), Outcome(FAILURE, (), error))
+    return give_back(pool, pool.remove(slot), error)
+
+
+def give_back(
+    pool: Pool, items: Sequence[Input], error: BaseException | None = None
+) -> list[Arrival]:
+    """Put inputs back at the front of the queue; those that were lost too often, or cannot be
+    begun again, are done with the reason. Without ``error`` it is not counted."""
+    out: list[Arrival] = []
+    again: list[Input] = []
+    for item in items:
+        if error is not None:
+            item.tries.losses += 1
+        if item.started or item.losses >= MAX_LOSSES:
+            reason = error or ContainerError("the container was lost", reason="lost")
+            out += finish([item], Outcome(FAILURE, (), reason))
+        else:
+            again.append(item)
+    pool.put_back(again)
+    return out
+
+
+def fail_waiting(pool: Pool, outcome: Outcome) -> list[Arrival]:
+    """Everything that waits in the queue is done with this outcome."""
+    return finish(pool.clear(), outcome)
+
+
+def _failed_to_start(
+    pool: Pool, slot: Slot, word: Mapping[str, Any], held: Sequence[Input]
+) -> list[Arrival]:
+    """Starting it again would fail again: everything that waits fails with the reason. Unless
+    it was lost with others, which may happen a few times."""
+    pool.lost_starts = pool.lost_starts + 1 if word.get("reason") == "lost" else 0
+    if 0 < pool.lost_starts < MAX_LOSSES:
+        return give_back(pool, held)
+    outcome = slot.failure or Outcome(FAILURE, (), why(pool.spec, word, starting=True))
+    return finish(held, outcome) + fail_waiting(pool, outcome)
+
+
+def why(spec: FunctionSpec, word: Mapping[str, Any], starting: bool = False) -> Error:
+    """A container's last word as an error."""
+    name = spec.name
+    reason = word.get("reason")
+    doing = "while it was starting" if starting else f"while it ran {name}"
+    if reason == "timeout":
+        if starting:
+            limit = spec.startup_timeout
+            return FunctionTimeoutError(f"{name}'s container was not ready within {limit:g} s")
+        return FunctionTimeoutError(f"{name} ran longer than its timeout of {spec.timeout:g} s")
+    if reason == "signal":
+        return _killed(int(word.get("signal") or 0), doing)
+    if reason == "exit":
+        code = word.get("code")
+        return ContainerError(
+            f"the container exited with code {code} {doing}", reason="exit", exit_code=code
+        )
+    if reason == "start":
+        detail = word.get("detail") or "no reason given"
+        return ContainerError(
+            f"the container could not be started: {detail}",
+            reason="start",
+            exit_code=word.get("code"),
+        )
+    if reason in _LIMITS:
+        text, hint = _LIMITS[str(reason)]
+        given = f"{spec.memory_limit} MiB"
+        return ContainerError(
+            text.format(limit=given) + " " + doing,
+            reason="oom" if reason == "memory" else str(reason),
+            exit_code=137,
+            hints=(hint,),
+        )
+    if reason == "cancelled":
+        return ExecutionError(f"{name} was cancelled")
+    return ContainerError(f"the container was lost {doing}", reason=str(reason))
+
+
+def _killed(number: int, doing: str) -> ContainerError:
+    return ContainerError(
+        f"the container was killed by {_SIGNALS.get(number, f'signal {number}')} {doing}",
+        reason="signal",
+        exit_code=128 + number,
+        hints=("mostly this means that memory ran out: ask for more",) if number == 9 else (),
+    )
+
+
+_LIMITS = {
+    "memory": (
+        "the container used more than its memory limit of {limit}",
+        "raise the limit, the second number of memory=(request, limit)",
+    ),
+    "oom": (
+        "the instance ran out of memory, and its kernel ended the container",
+        "ask for more with memory=, run fewer containers, or use less at a time",
+    ),
+    "processes": (
+        "the container made too many processes",
+        "start fewer processes at a time",
+    ),
+}
+"""What the instance's watch ends a container for: the message, and what to do."""
