@@ -139,7 +139,7 @@ def ours(name: str) -> str:
 def test_tracebacks_show_no_frame_of_ours(page: Page) -> None:
     """Frames of byoc and of its agent are left out; the user's, here and remote, stay."""
     user = raised("1 / 0", "/home/u/train.py")
-    for filename in (ours("sdk/function.py"), "<ta-1>:byoc/runtime_agent/worker.py"):
+    for filename in (ours("sdk/function.py"), "<ta-1>:byoc/container/worker.py"):
         link = raised("raise ValueError", filename)
         assert link.__traceback__ is not None
         link.__traceback__.tb_next = user.__traceback__

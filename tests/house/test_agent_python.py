@@ -16,7 +16,8 @@ from tests.helpers import ROOT
 OLDEST = (3, 8)
 MINORS = range(OLDEST[1], 15)
 SOURCES = ROOT / "src/byoc"
-AGENT = [path for room in ("runtime_agent", "wire") for path in (SOURCES / room).rglob("*.py")]
+ROOMS = ("container", "runtime_agent", "wire")
+AGENT = [path for room in ROOMS for path in (SOURCES / room).rglob("*.py")]
 CLIENT_ONLY = {"load", "choose"}
 """Modules of ``sdk/`` that only the command line uses."""
 IN_CONTAINERS = [

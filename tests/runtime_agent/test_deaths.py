@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from byoc import limits
-from byoc.runtime_agent import handoff, zygote
+from byoc.container import zygote
+from byoc.runtime_agent import handoff
 from byoc.runtime_agent.board import SIZE
 from tests.helpers import ROOT, alive, until
 from tests.runtime_agent.machine import LOGS, Client, Machine
@@ -356,7 +357,7 @@ def test_a_fork_that_fails_is_told_and_harms_no_other(tmp_path: Path) -> None:
         "        raise OSError(errno.EAGAIN, 'no more processes')\n"
         "    return real()\n"
         "os.fork = fork\n"
-        "from byoc.runtime_agent import zygote\n"
+        "from byoc.container import zygote\n"
         f"zygote.main({theirs.fileno()})\n"
     )
     argv = [sys.executable, "-c", sabotage]

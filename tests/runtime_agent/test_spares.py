@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from byoc.runtime_agent import zygote
+from byoc.container import zygote
 from tests.helpers import until
 from tests.runtime_agent.machine import Machine, Running
 
@@ -60,7 +60,8 @@ def test_a_spare_is_as_clean_as_any(fresh: Machine) -> None:
     assert not any("rehearsal" in f"{key}={value}" for key, value in environ.items())
     settled(fresh, first, second)
     third = client.ready("kinds.modules")
-    assert not [name for name in third.call() if "rehearsal" in name and "agent" not in name]
+    ours = "byoc."
+    assert not [n for n in third.call() if "rehearsal" in n and not n.startswith(ours)]
     settled(fresh, first, second, third)
     opened = client.ready("kinds.fds").call()
     assert len(opened) <= 6, "stdio, its socket, that of bulk transfers, and the folder it lists"

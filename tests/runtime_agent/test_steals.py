@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from byoc.container.credits import AHEAD
 from byoc.runtime_agent import payload
-from byoc.runtime_agent.credits import AHEAD
 from tests.helpers import until
 from tests.runtime_agent.machine import Client, Running
 

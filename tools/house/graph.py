@@ -18,8 +18,6 @@ else:
 Edges = dict[str, set[str]]
 LATE = frozenset({"byoc.runtime_agent.boot"})
 """Modules that may import byoc late: the agent's first lines run before byoc can be found."""
-UPWARD = frozenset({"byoc.runtime_agent.worker"})
-"""Modules that may load from a higher floor: the worker serves a program that imports byoc."""
 OWN_NAME = re.compile(r"(byoc(?:\.\w+)+)(?::\w+)?")
 """A module of byoc, and perhaps a name in it, as text: how it is loaded by a computed name."""
 
@@ -140,7 +138,7 @@ def late_upward(modules: list[Module], plan: dict[str, int]) -> list[Finding]:
     found = []
     for module in modules:
         own = plan.get(_room(module.name))
-        if own is None or module.name in UPWARD:
+        if own is None:
             continue
         for node, target in _named(module):
             if target in known and plan.get(_room(target), 0) > own:

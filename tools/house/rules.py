@@ -27,12 +27,12 @@ LIBRARIES = {
     "sqlite3": ("byoc.state", "only state/ opens the journal"),
 }
 """Libraries with one owner: the prefix of the modules that may import each, and why."""
-STANDARD_ONLY = ("runtime_agent", "wire")
+STANDARD_ONLY = ("container", "runtime_agent", "wire")
 """Rooms that travel to the instance and find nothing there but Python."""
 TRAVELS_ALONG = ("byoc", "cloudpickle")
 """What else those rooms may import: byoc's own modules and what the agent's bundle carries."""
 
-CLOCK_FREE = ("clock", "runtime_agent", "wire", "emulator")
+CLOCK_FREE = ("clock", "container", "runtime_agent", "wire", "emulator")
 """Rooms that may read the clock: the clock itself, and what runs on the instance."""
 CLOCK_FREE_MODULES = ("byoc.providers.local.machine",)
 """What runs as the local provider's machine, on its own, without the client."""
@@ -50,7 +50,7 @@ DYNAMIC_IMPORT = frozenset(
         "byoc._lazy",  # the public names
         "byoc.providers",  # the table of providers
         "byoc.sdk.load",  # the user's program
-        "byoc.runtime_agent.worker",  # the user's program, and what of byoc it uses
+        "byoc.container.worker",  # the user's program, and what of byoc it uses
     }
 )
 """Modules that may import by a computed name; elsewhere that would hide an edge from the layers."""

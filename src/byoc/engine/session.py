@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -326,12 +325,11 @@ class Session(Containers):
         with self.lock:
             slots = [slot for pool in self._pools.values() for slot in pool.slots.values()]
             idle = [s for s in slots if graceful and not s.inflight and s.state != "starting"]
-        for slot in slots:
-            with suppress(InstanceError):  # lost: it has no containers any more
-                if slot in idle:
-                    slot.host.end_input(slot)
-                else:
-                    slot.host.kill(slot, "stopped", limits.END_GRACE)
+        for slot in slots:  # by the outbox: its start may still stand there
+            end = partial(slot.host.end_input, slot)
+            stop = partial(slot.host.kill, slot, "stopped", limits.END_GRACE)
+            slot.outbox.append(end if slot in idle else stop)
+            slot.flush()
         wait = limits.EXIT_GRACE + limits.END_GRACE if idle else limits.END_GRACE * 2
         deadline = self.clock.mono() + wait
         with self._ended:

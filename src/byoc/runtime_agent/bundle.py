@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_PARTS = ("wire", "runtime_agent", "sdk", "images")
+_PARTS = ("wire", "runtime_agent", "container", "sdk", "images")
 _FILES = (
     "__init__.py",
     "_version.py",

@@ -207,7 +207,7 @@ class Zygote:
         ours, theirs = socket.socketpair()
         code = (
             "import sys; sys.path.insert(0, %r); "
-            "from byoc.runtime_agent.zygote import main; main(%d)" % (bundle, theirs.fileno())
+            "from byoc.container.zygote import main; main(%d)" % (bundle, theirs.fileno())
         )
         self.control = ours
         self.python = python

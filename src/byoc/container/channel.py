@@ -15,13 +15,13 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 from .. import limits
+from ..runtime_agent import bulk
 from ..wire import messages
-from . import bulk
 
 if TYPE_CHECKING:
     import socket
 
-    from .payload import Buffer
+    from ..runtime_agent.payload import Buffer
 
 SLICE = 0.5
 """Seconds of one wait of the main thread. A signal that arrives between Python's last look and the

@@ -7,8 +7,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Deque, List, Optional, Set
 
+from ..runtime_agent.board import STARTED, STOPS, Board
 from ..wire.messages import Message
-from .board import STARTED, STOPS, Board
 from .running import Input
 
 if TYPE_CHECKING:

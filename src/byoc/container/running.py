@@ -15,7 +15,7 @@ import types
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from .. import errors, limits
-from . import payload
+from ..runtime_agent import payload
 from .credits import Credits
 from .loops import Loops
 

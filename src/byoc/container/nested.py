@@ -1,8 +1,8 @@
 """The session that functions of the app find inside a container: calls go to the client by the
 container's own stream, and come back on it.
 
-Fulfils :class:`byoc.engine.inputs.Runner`, so that :mod:`byoc.engine.calls` is the same here. The
-engine is loaded with the first call.
+Fulfils :class:`byoc.engine.inputs.Runner`, so that :mod:`byoc.engine.calls` is the same
+here.
 """
 
 from __future__ import annotations
@@ -13,35 +13,29 @@ import threading
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 
 from .. import clock, errors
-from . import payload
+from ..engine.inputs import Arrival, Input, Outcome, Sink, deliver
+from ..runtime_agent import payload
 
 if TYPE_CHECKING:
     from ..wire.messages import Message
     from .channel import Channel
 
-Sink = Callable[[Any, Any], None]
-
 
 class Inside:
     """A container's way to call functions."""
 
-    def __init__(
-        self, channel: Channel, parent: Callable[[], int], engine: Callable[[], Any]
-    ) -> None:
-        """``parent``: the input on whose behalf this thread or task runs; 0 when that is not known.
-        ``engine``: loads :mod:`byoc.engine.inputs`."""
+    def __init__(self, channel: Channel, parent: Callable[[], int]) -> None:
+        """``parent``: the input for which this thread or task runs; 0 when that is not known."""
         self._pid = os.getpid()
         self.clock = clock.SYSTEM
         self.calls: Dict[str, Any] = {}
         self.resolve: Any = None
         self._channel = channel
         self._parent = parent
-        self._load = engine
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
-        self._waiting: Dict[int, Any] = {}
+        self._waiting: Dict[int, Input] = {}
         self._ended = False
-        self._engine: Any = None
         channel.handlers["ans"] = self._answers
         channel.handlers["err"] = self._error
         channel.on_end.append(self._end)
@@ -101,10 +95,8 @@ class Inside:
 
     # --- inside ---------------------------------------------------------------------------
 
-    def _add(self, buffers: Sequence[payload.Buffer], sink: Sink, method: str, call: str) -> Any:
-        if self._engine is None:
-            self._engine = self._load()
-        item = self._engine.Input(next(self._numbers), buffers, sink, method, call)
+    def _add(self, buffers: Sequence[payload.Buffer], sink: Sink, method: str, call: str) -> Input:
+        item = Input(next(self._numbers), buffers, sink, method, call)
         with self._lock:
             self._waiting[item.id] = item
         return item
@@ -124,10 +116,8 @@ class Inside:
             self._end()  # it came between the two, so nobody else tells these
 
     def _answers(self, message: Message) -> None:
-        if self._engine is None:
-            return  # nothing was ever asked
-        outcome, where = self._engine.Outcome, message.head.get("where", "")
-        arrivals = []
+        where = message.head.get("where", "")
+        arrivals: List[Arrival] = []
         position = 0
         for ident, kind, count in message.head["b"]:
             buffers = message.buffers[position : position + count]
@@ -139,8 +129,8 @@ class Inside:
                 continue  # it was given up meanwhile
             if final:
                 item.close()
-            arrivals.append((item, outcome(kind, buffers, where=where)))
-        self._engine.deliver(arrivals)
+            arrivals.append((item, Outcome(kind, buffers, where=where)))
+        deliver(arrivals)
 
     def _error(self, message: Message) -> None:
         with self._lock:
@@ -148,8 +138,8 @@ class Inside:
         if item is not None:
             self._fail(item, errors.from_dict(message.head["error"]))
 
-    def _fail(self, item: Any, error: BaseException) -> None:
-        item.finish(self._engine.Outcome(payload.FAILURE, error=error))
+    def _fail(self, item: Input, error: BaseException) -> None:
+        item.finish(Outcome(payload.FAILURE, error=error))
 
     def _end(self) -> None:
         """No answer can come any more."""

@@ -15,8 +15,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Tuple
 
 from .. import errors
-from . import payload
-from .board import SLOTS
+from ..runtime_agent import payload
+from ..runtime_agent.board import SLOTS
 from .line import Line
 from .running import Arguments, Input, Outcome, flush_output, shape
 

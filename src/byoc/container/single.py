@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Optional
 
-from .board import HEADER
+from ..runtime_agent.board import HEADER
 from .line import Gate, tell_went
 from .running import flush_output
 

@@ -13,8 +13,9 @@ import socket
 import sys
 from typing import Any, Dict
 
+from ..runtime_agent import board, payload
 from ..wire import messages
-from . import board, payload, worker
+from . import worker
 from .channel import Channel
 
 NAME = "byoc_rehearsal"

@@ -22,9 +22,11 @@ from functools import partial
 from typing import Any, Dict, List, Optional, Union
 
 from .. import errors
+from ..images import recipe
+from ..runtime_agent import payload
+from ..runtime_agent.board import CANCEL, LEAVING, STARTING, Board
+from ..sdk import context, serve
 from ..wire import messages
-from . import payload
-from .board import CANCEL, LEAVING, STARTING, Board
 from .channel import Channel
 from .crowd import Crowd
 from .loops import Loops
@@ -32,10 +34,8 @@ from .nested import Inside
 from .running import Leaving, Target, Work, complain, describe, flush_output, is_later, stay_one
 from .single import Single
 
-NEEDED = ("byoc.sdk.context", "byoc.sdk.serve", "byoc.images.recipe")
-"""What every container imports."""
 LIKELY = ("byoc.sdk.app", "byoc.sdk.cls", "byoc.sdk.secret", "byoc.engine.calls", "asyncio")
-"""What many do."""
+"""What the programs of many containers import."""
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a container that was told to leave, as shells have it."""
 
@@ -63,6 +63,7 @@ class Container:
         signal.signal(signal.SIGTERM, lambda number, frame: self._asked_to_leave())
         signal.signal(signal.SIGHUP, lambda number, frame: None)  # comes with it: a machine's end
         signal.signal(signal.SIGUSR1, lambda number, frame: self._asked_to_cancel())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
 
     def _asked_to_leave(self) -> None:
         """Unwind the main thread, unless it is in the middle of a message or does not run user
@@ -120,12 +121,9 @@ class Container:
         """Environment, the user's code, its enter hooks; then the way to run its inputs."""
         head = start.head
         _surroundings(head)
-        context = importlib.import_module("byoc.sdk.context")
-        engine = partial(importlib.import_module, "byoc.engine.inputs")
-        session = Inside(self.channel, partial(self._parent, context.input_id), engine)
+        session = Inside(self.channel, partial(self._parent, context.input_id))
         context.enter_container(session)
         found = _unpickled(start) if head.get("pickled") else _imported(head)
-        serve = importlib.import_module("byoc.sdk.serve")
         service = serve.service(found, head.get("parameters", ""))
         targets = {
             method: Target(target.call, target.generator, is_later(target.call))
@@ -201,8 +199,7 @@ def _surroundings(head: Dict[str, Any]) -> None:
     os.chdir(head["cwd"])
     sys.path.insert(0, head["root"])
     sys.argv = [""]
-    images = importlib.import_module("byoc.images.recipe")
-    images.set_container_image(head.get("image", ""))
+    recipe.set_container_image(head.get("image", ""))
 
 
 def _unpickled(start: messages.Message) -> Any:
@@ -227,7 +224,7 @@ def _imported(head: Dict[str, Any]) -> Any:
 
 
 def preload(name: str) -> None:
-    """Import one of :data:`NEEDED` or :data:`LIKELY`, for all containers that are forked later."""
+    """Import one of :data:`LIKELY`, for all containers that are forked later."""
     importlib.import_module(name)
 
 

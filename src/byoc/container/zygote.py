@@ -20,8 +20,9 @@ import traceback
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Set
 
-from . import family, rehearsal, worker
-from .handoff import DESCRIPTORS, die_with_parent, receive, request
+from ..runtime_agent import family
+from ..runtime_agent.handoff import DESCRIPTORS, die_with_parent, receive, request
+from . import rehearsal, worker
 
 QUIET = 0.005
 """Seconds without a request after which a spare is forked, or something more loaded: whoever asks
@@ -56,8 +57,6 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
         self._tell({"ready": os.getpid(), "python": sys.version})
-        for name in worker.NEEDED:
-            worker.preload(name)
         self._settle()
         watched = [self._control.fileno(), self._wake[0]]
         while True:
@@ -257,6 +256,7 @@ def main(fd: int) -> None:
     """Serve fork requests on ``fd`` until the agent is gone."""
     die_with_parent()
     family.adopt_orphans()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # the agent ends containers, and then us
-        signal.signal(number, signal.SIG_IGN)
+    # The agent ends containers, and then us. Blocked and not ignored: what comes for a container
+    # before it heeds signals waits until it does.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
     Zygote(socket.socket(fileno=fd)).run()
