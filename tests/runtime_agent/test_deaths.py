@@ -171,6 +171,16 @@ def _children(pid: int) -> list[int]:
     return [int(word) for word in text.split()]
 
 
+def test_leaving_before_it_has_begun(client: Client) -> None:
+    """A container that is told to leave in the moment of its start does so, and says nothing."""
+    for _ in range(20):
+        running = client.function("kinds.where")
+        running.kill("stopped", grace=20)
+        word = running.wait()
+        assert word["reason"] == "stopped"
+        assert b"Traceback" not in running.out(2)
+
+
 def test_a_kill_reaches_code_that_ignores_signals(client: Client) -> None:
     """SIGTERM with a grace, and then SIGKILL; the reason is the client's."""
     running = client.ready("hostile.deaf")

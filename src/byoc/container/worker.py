@@ -244,12 +244,12 @@ def main(link: socket.socket, board_fd: int) -> int:
     board = Board(board_fd)
     os.close(board_fd)
     container = Container(Channel(link), board)
-    container.heed_signals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
     code = 70
     try:
+        container.heed_signals()
         code = container.live()
     except Leaving:
         code = TERMINATED
