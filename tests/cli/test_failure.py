@@ -157,6 +157,13 @@ def test_an_exception_without_frames_has_no_empty_heading(page: Page) -> None:
     assert page.lines == ["KeyError: 'key'"]
 
 
+def test_a_program_written_for_modal_is_told_what_to_write(page: Page) -> None:
+    """The first line that fails is the import; byoc has the names behind it."""
+    error = raised("import modal", "/home/u/train.py")
+    assert failure.report_program(error, as_console(page)) == 1
+    assert "import byoc as modal" in page.lines[-1]
+
+
 def test_notes_and_causes_of_the_users_exception_are_kept(page: Page) -> None:
     """``add_note`` and ``raise from`` appear as Python shows them."""
     error = raised("raise KeyError('k')", "/home/u/a.py")

@@ -18,6 +18,7 @@ CASES: dict[str, list[str]] = {
     **{f"help-{name}": [name, "--help"] for name in HELP},
     # what is not there
     "unknown-command": ["rnu"],
+    "later-command": ["deploy", "app.py"],
     "unknown-option": ["--verison"],
     "unknown-run-option": ["run", "--gpus", "H100", "hello.py"],
     "run-without-file": ["run"],

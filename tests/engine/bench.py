@@ -71,6 +71,7 @@ class Bench:
         self.retries: list[Retry] = []
         self.machines: dict[Slot, Machine] = {}
         self.steals: list[tuple[Slot, Steal]] = []
+        self.stopped: list[Steal] = []
         self.now = 0.0
         self.loads: dict[int, Load] = {}
         self._streams = itertools.count(16)
@@ -145,9 +146,10 @@ class Bench:
 
     def agent_stops(self) -> None:
         """The agent forbids further starts; the client hears of it later."""
-        for slot, _ in self.steals:
+        for slot, theft in self.steals:
             machine = self.machines.get(slot)
-            if machine is not None and machine.stops == machine.gone:
+            if machine is not None and theft not in self.stopped:
+                self.stopped.append(theft)
                 machine.stops += 1
 
     def agent_tells(self, slot: Slot, theft: Steal) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from byoc.engine.ends import MAX_LOSSES, fail_waiting, finish
+from byoc.engine.ends import MAX_LOSSES, bereaved, fail_waiting, finish
 from byoc.engine.inputs import FAILURE, VALUE, Input, Outcome
 from byoc.engine.pool import Pool
-from byoc.engine.slots import STARTING
+from byoc.engine.slots import READY, STARTING
 from byoc.engine.spec import Concurrency
 from byoc.errors import ConnectionLostError, ContainerError, Error, FunctionTimeoutError
 from byoc.runtime_agent.payload import ITEM
@@ -88,7 +88,7 @@ def test_a_timeout_is_that_of_whoever_was_too_slow() -> None:
 @pytest.mark.parametrize(
     ("word", "kind", "text"),
     [
-        ({"reason": "exit", "code": 3}, ContainerError, "code 3 while it was starting"),
+        ({"reason": "exit", "code": 3}, ContainerError, "code 3 while f was starting"),
         ({"reason": "timeout"}, FunctionTimeoutError, "was not ready within 300 s"),
         ({"reason": "start", "code": 127, "detail": "no fork"}, ContainerError, "no fork"),
     ],
@@ -114,7 +114,7 @@ def test_a_start_that_was_lost_with_others_is_repeated(bench: Bench) -> None:
         bench.exit(bench.slot(state=STARTING), "lost")
         assert not item.done
     bench.exit(bench.slot(state=STARTING), "lost")
-    assert "lost while it was starting" in str(error_of(bench, item))
+    assert "lost while f was starting" in str(error_of(bench, item))
 
 
 def test_a_container_that_keeps_dying_between_inputs_is_given_up(bench: Bench) -> None:
@@ -205,3 +205,48 @@ def test_retries_are_for_timeouts_and_crashes_too() -> None:
     bench.exit(slot, "cancelled", item.id)
     assert not bench.retries
     assert bench.pool.idle
+
+
+def test_those_that_start_together_are_lost_together(bench: Bench) -> None:
+    """Many containers whose start one event ends are one lost start, not many."""
+    (item,) = bench.submit(1)
+    together = [bench.slot(state=STARTING) for _ in range(2 * MAX_LOSSES)]
+    for slot in together:
+        bench.exit(slot, "lost")
+    assert not item.done
+    for _ in range(MAX_LOSSES - 1):
+        assert not item.done
+        bench.exit(bench.slot(state=STARTING), "lost")
+    assert item.done
+
+
+@pytest.mark.parametrize("number", [9, 15])
+def test_a_start_that_was_killed_from_outside_is_repeated(bench: Bench, number: int) -> None:
+    """A container killed before it said anything is started again, a few times; one that became
+    ready begins the count anew."""
+    (item,) = bench.submit(1)
+    for _ in range(2):
+        for _ in range(MAX_LOSSES - 1):
+            bench.exit(bench.slot(state=STARTING), "signal", signal=number)
+        bench.pool.set_state(bench.slot(state=STARTING), READY, bench.now)
+    for _ in range(MAX_LOSSES):
+        assert not item.done
+        bench.exit(bench.slot(state=STARTING), "signal", signal=number)
+    assert "while f was starting" in str(error_of(bench, item))
+
+
+def test_a_crash_of_what_is_imported_is_told_at_once(bench: Bench) -> None:
+    """A signal that code sends to itself would come again."""
+    (item,) = bench.submit(1)
+    bench.exit(bench.slot(state=STARTING), "signal", signal=11)
+    assert "SIGSEGV" in str(error_of(bench, item))
+
+
+def test_instances_that_die_at_birth_end_in_an_error(bench: Bench) -> None:
+    """What waits is told why when instances are lost in a row before any container was ready."""
+    (item,) = bench.submit(1)
+    for _ in range(MAX_LOSSES - 1):
+        bench.settle(bereaved(bench.pool, LOST, left=False))
+    assert not item.done
+    bench.settle(bereaved(bench.pool, LOST, left=False))
+    assert error_of(bench, item) is LOST

@@ -96,6 +96,19 @@ def test_containers_that_wait_for_others_take_no_core() -> None:
     assert not scaling.deadlocked(bench.pool)
 
 
+def test_containers_that_leave_take_no_core() -> None:
+    """Nobody waits for the exit hooks of another container, but its memory is still taken."""
+    bench = Bench(Pool(spec(resources=Resources(cpu=2.0, memory=5000))))
+    slot = bench.slot(HOST)
+    load = bench.loads[id(HOST)]
+    other = Pool(spec(resources=Resources(cpu=2.0, memory=1000)))
+    other.live = 1
+    assert not scaling.fits(other, load)
+    bench.pool.set_state(slot, STOPPING, 1.0)
+    assert scaling.fits(other, load)
+    assert not scaling.fits(Pool(spec(resources=Resources(memory=4000))), load)
+
+
 def test_a_recursion_that_may_not_grow_is_seen() -> None:
     """All that are allowed wait, and inputs wait for them."""
     bench = Bench(Pool(spec(max_containers=1)))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
+from byoc.engine import dispatch
 from byoc.engine.inputs import FAILURE
 from byoc.engine.pool import Pool
 from byoc.engine.spec import Concurrency, FunctionSpec
-from byoc.errors import NotFoundError
+from byoc.errors import ConnectionLostError, NotFoundError
 from byoc.resources import GpuRequest, Resources
 from byoc.runtime_agent.payload import ITEM
 from byoc.wire.link import FrameError
 from tests.engine.hosts import Host, World
 from tests.engine.specs import spec
+from tests.helpers import until
 
 
 def of(name: str, **changes: Any) -> FunctionSpec:
@@ -76,6 +79,32 @@ def test_idle_alarms_do_not_poll() -> None:
     world.ticker.pass_time(1000.0)
     assert not world.ticker.due
     assert world.pool(kept).live == 1
+
+
+def test_the_number_of_containers_changes_at_once() -> None:
+    """More come with a higher minimum; with a lower one those without work go after a new window
+    that is shorter than the one they were waiting for."""
+    world, one = World(), spec(cpu=0.125, scaledown_window=600.0)
+    session = world.session
+    assert session.stats_of(one) == (0, 0, 0, 0)
+    world.submit(one, 3)
+    world.ready(one)
+    assert session.stats_of(one) == (1, 2, 2, 0)
+    session.tune(one, {"min_containers": 4})
+    world.ready(one)
+    assert session.settings_of(one).min_containers == 4
+    assert session.stats_of(one) == (0, 4, 3, 1)
+    for slot in world.slots(one):
+        world.answer(slot, len(slot.inflight))
+    session.tune(one, {"min_containers": 1, "scaledown_window": 10.0})
+    world.ticker.pass_time(9.0)
+    assert session.stats_of(one) == (0, 4, 0, 4)
+    world.ticker.pass_time(2.0)
+    assert len(world.hosts[0].told("end")) == 3
+    world.ticker.pass_time(600.0)
+    assert world.pool(one).live == 1
+    assert not world.ticker.due
+    world.validate()
 
 
 @pytest.mark.parametrize(("shared", "expected"), [(False, 2), (True, 1)])
@@ -280,6 +309,7 @@ class Nested(World):
         super().__init__()
         self.one, self.other = of("one", cpu=1.0, **changes), of("other", cpu=1.0)
         self.session.resolve = self._resolve
+        self.session.known = lambda spec: True  # type: ignore[method-assign]
         self.submit(self.one)
         self.ready(self.one)
         (self.slot,) = self.slots(self.one)
@@ -411,3 +441,96 @@ def test_an_async_container_is_blocked_only_when_all_wait() -> None:
     world.call("other", 1)
     assert not world.slot.blocked
     assert world.pool(world.one).blocked == 1
+
+
+def test_a_lost_instance_is_not_replaced_for_nobody() -> None:
+    """Containers that are only kept do not rent again and again: the next input does."""
+    world, kept = World(), spec(min_containers=1)
+    world.submit(kept)
+    world.ready(kept)
+    world.answer(world.slots(kept)[0])
+    asked: list[Pool] = []
+    world.session._begin_bringing = lambda pool, beyond=False: asked.append(pool)  # type: ignore[method-assign]
+    world.session._leave = lambda host: None  # type: ignore[method-assign,assignment,return-value]
+    host = world.hosts[0]
+    world.session._prepared[id(host), id(world.pool(kept))]
+    world.session._host_lost(host, ConnectionLostError("gone"))  # type: ignore[arg-type]
+    assert not world.slots(kept)
+    assert not asked
+    world.submit(kept)
+    assert asked == [world.pool(kept)]
+
+
+def test_secrets_are_read_without_the_lock() -> None:
+    """What reads a function's environment may take its time: other calls go on."""
+    world, other = World(), of("other")
+
+    def environ() -> dict[str, str]:
+        found: list[bool] = []
+        thread = threading.Thread(target=lambda: found.append(bool(world.submit(other))))
+        thread.start()
+        thread.join(10)
+        assert found == [True]
+        return {}
+
+    world.submit(of("slow", environ=environ))
+    assert len(world.slots(other)) == 1
+
+
+def test_a_nested_call_of_a_new_function_holds_up_only_its_caller() -> None:
+    """A function that containers call first may be slow to find its secrets: what its caller says
+    next waits for that, in order; what others say does not."""
+    world = Nested()
+    del world.session.known
+    gate = threading.Event()
+    slow = of("slow", environ=lambda: {"A": "b"} if gate.wait(10) else {})
+    world.session.resolve = lambda tag, parameters, variant: slow
+    world.call("slow", 1)
+    world.say(world.slot, {"t": "drop", "ids": [1]})
+    assert not world.session.known(slow)
+    world.answer(world.slot)  # its parent has ended
+    gate.set()
+    until(lambda: not world.slot.book.errands, what="the errands")
+    until(lambda: world.session.known(slow) and world.pool(slow).idle, what="the call to be over")
+    assert not world.slot.book.children
+    world.validate()
+
+
+def test_kept_containers_without_their_secret_hurt_nobody_else() -> None:
+    """A function that is only kept and cannot have its environment is told of, once."""
+
+    def environ() -> dict[str, str]:
+        raise NotFoundError("no such secret")
+
+    world, one = World(), of("one")
+    kept = of("kept", min_containers=1, environ=environ)
+    world.session.kept = lambda: [kept]
+    world.submit(one)
+    world.ticker.pass_time(0.0)
+    assert world.notices == ["no containers are kept of kept: no such secret"]
+
+
+def test_an_instance_without_work_goes_while_another_stays() -> None:
+    """Of several instances those go on which nothing ran for the window; the last one stays."""
+    first, second = Host(cores=1.0), Host(cores=1.0)
+    world, one = World(first, second), spec(cpu=1.0, scaledown_window=30.0)
+    left: list[Any] = []
+    world.session._leave = left.append  # type: ignore[method-assign,assignment]
+    world.submit(one, 2)
+    world.ready(one)
+    for slot in world.slots(one):
+        world.answer(slot)
+    world.ticker.pass_time(31.0)
+    for slot in world.slots(one):
+        world.exit(slot)
+    world.ticker.pass_time(100.0)
+    assert len(left) == 1
+    assert len(world.hosts) == 1
+
+
+def test_malformed_counts_are_refused() -> None:
+    """Numbers that no container of ours sends are garbage of that container, not a bug of ours."""
+    assert not dispatch.sound([[1, 0, 1, 1 << 80]], [b"x"])
+    assert not dispatch.sound([[1, 0, -1, 5], [2, 0, 2, 5]], [b"x"])
+    assert not dispatch.sound([[-1, 0, 1, 5]], [b"x"])
+    assert dispatch.sound([[1, 0, 1, 5]], [b"x"])

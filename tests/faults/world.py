@@ -66,13 +66,15 @@ class Detour(SshDialer):
     """Reaches every machine through a relay of its own, and its streams through :attr:`forge`.
 
     ``relays``: in the order in which the machines were met first. ``connections``: how many
-    authenticated connections there were. ``target_of``: who answers for a machine.
+    authenticated connections there were. ``record``: relays keep what passes.
+    ``target_of``: who answers for a machine.
     """
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
         self.relays: list[Relay] = []
         self.connections = 0
+        self.record = True
         self.forge: Forge | None = None
         self.target_of: Callable[[Target], tuple[str, int]] = lambda t: (t.address, t.port)
         self._by_target: dict[tuple[str, int], Relay] = {}
@@ -99,7 +101,7 @@ class Detour(SshDialer):
         with self._lock:
             relay = self._by_target.get((target.address, target.port))
             if relay is None:
-                relay = Relay(self.target_of(target), record=True)
+                relay = Relay(self.target_of(target), record=self.record)
                 self._by_target[target.address, target.port] = relay
                 self.relays.append(relay)
         address, port = relay.address

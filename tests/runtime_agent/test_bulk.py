@@ -229,3 +229,36 @@ def test_impossible_names_are_refused(named: object) -> None:
         bulk.named({"x": named}, 1, 1000)
     with pytest.raises(FrameError):
         bulk.named({"x": [[0, TOKEN.hex(), 1001]]}, 1, 1000)
+
+
+def test_a_cut_connection_takes_up_no_place(transfers: served.Bulk) -> None:
+    """Pieces that wait for a message of the future wait as long as their channel, and no longer."""
+    collecting(transfers)
+    for _ in range(3):
+        for _ in range(served.MOST_CHANNELS // 2):
+            channel = Channel(transfers)
+            channel.put(0, b"x" * 1000, bytes(16))
+            until(lambda: transfers._channels)
+        until(lambda: transfers._channels == served.MOST_CHANNELS // 2)
+        while OPEN:
+            OPEN.pop().close()
+        until(lambda: not transfers._channels)
+
+
+def test_a_channel_without_a_thread_is_refused(
+    transfers: served.Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where user code leaves no thread the client is told, instead of waiting; later ones work."""
+    found = collecting(transfers, 10)
+    until(lambda: transfers._incoming)
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", none_left)
+        assert Channel(transfers).refused
+    assert transfers._channels == 0
+    channel = Channel(transfers)
+    channel.put(0, b"0123456789")
+    assert found.result(10).buffers[1] == b"0123456789"

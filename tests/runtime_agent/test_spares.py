@@ -111,3 +111,42 @@ def test_spares_die_with_their_zygote(fresh: Machine) -> None:
     os.kill(mother, signal.SIGKILL)
     for pid in waiting:
         until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 10, f"{pid} to end")  # type: ignore[misc]
+
+
+def test_a_zygote_that_is_stopped_goes_on(fresh: Machine) -> None:
+    """User code that stops its zygote stops neither the agent nor, for long, other containers."""
+    client = fresh.client()
+    first = client.ready("kinds.pid")
+    (mother,) = children(fresh.agent)
+    os.kill(mother, signal.SIGSTOP)
+    assert first.call() == first.pid
+    assert client.ready("kinds.pid").call()
+    first.kill()
+    assert first.wait()["reason"] == "stopped"
+
+
+def test_a_full_zygote_stops_no_agent(fresh: Machine) -> None:
+    """Requests that a stopped zygote does not take fail, one by one; what runs goes on."""
+    client = fresh.client()
+    first = client.ready("kinds.pid")
+    (mother,) = children(fresh.agent)
+    os.kill(mother, signal.SIGSTOP)
+    many = [client.function("kinds.pid") for _ in range(400)]
+    assert first.call() == first.pid
+    for one in many:
+        one.kill()
+    details = [one.wait() for one in many]
+    assert any("takes no more requests" in word.get("detail", "") for word in details)
+    assert first.call() == first.pid
+
+
+def test_unborn_containers_are_lost_with_their_zygote(fresh: Machine) -> None:
+    """What a zygote was asked for when it died may be tried again: it is no failure to start."""
+    client = fresh.client()
+    client.ready("kinds.pid")
+    (mother,) = children(fresh.agent)
+    os.kill(mother, signal.SIGSTOP)
+    unborn = client.function("kinds.pid")
+    client.flush()
+    os.kill(mother, signal.SIGKILL)
+    assert unborn.wait()["reason"] == "lost"

@@ -10,6 +10,7 @@ import inspect
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from byoc.clock import SYSTEM, Clock
@@ -28,6 +29,8 @@ class InProcess:
     def __init__(self) -> None:
         self.calls: dict[str, Any] = {}
         self.resolve: Callable[[str, str, str], FunctionSpec] | None = None
+        self.kept: Callable[[], list[FunctionSpec]] = list
+        self.tuned: dict[int, FunctionSpec] = {}
         self.cancelled: list[Input] = []
         self.allowed = 0
         self._services: dict[int, tuple[FunctionSpec, serve.Service, ThreadPoolExecutor]] = {}
@@ -90,6 +93,18 @@ class InProcess:
     def cancel(self, spec: Any, items: Sequence[Input], kill: bool = False) -> None:
         """Remembered; what runs goes on."""
         self.cancelled += items
+
+    def settings_of(self, spec: FunctionSpec) -> FunctionSpec:
+        """As ``engine.session.Session``."""
+        return self.tuned.get(id(spec), spec)
+
+    def tune(self, spec: FunctionSpec, changes: dict[str, Any]) -> None:
+        """Remembered."""
+        self.tuned[id(spec)] = replace(self.settings_of(spec), **changes)
+
+    def stats_of(self, spec: FunctionSpec) -> tuple[int, int, int, int]:
+        """Made up."""
+        return 4, 3, 2, 1
 
     def more(self, spec: Any, item: Input, count: int) -> None:
         """Counted."""

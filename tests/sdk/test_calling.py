@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import pickle
 import threading
@@ -416,3 +417,58 @@ def test_in_a_container_every_app_is_bound() -> None:
         assert context.sessions()[0] is session
     finally:
         context._container.clear()
+
+
+@app.function()
+def named(**values: Any) -> dict[str, Any]:
+    return values
+
+
+@app.function()
+@functools.lru_cache
+def cached(n: int) -> int:
+    return n + 1
+
+
+class Rows:
+    """A data set: with an index, but without an iterator."""
+
+    def __getitem__(self, index: int) -> int:
+        return range(3)[index]
+
+
+def test_any_name_can_be_an_argument() -> None:
+    """Names that byoc's own methods use are free for the user's keywords."""
+    values = {"self": 1, "args": 2, "spec": 3, "session": 4, "method": 5, "timeout": 6}
+    assert named.remote(**values) == named.local(**values) == values
+    assert named.spawn(**values).get() == values
+    assert asyncio.run(named.remote.aio(**values)) == values
+
+
+def test_wrapped_functions_and_indexed_inputs() -> None:
+    """A function may be wrapped by what is no function; inputs may come by index alone."""
+    assert cached.remote(1) == 2
+    assert list(cached.map(Rows())) == [1, 2, 3]
+    assert list(cached.starmap([[5]])) == [6]
+    with pytest.raises(TypeError, match="map"):
+        cached.map(5)
+
+
+def test_the_number_of_containers_can_be_asked_for_and_changed() -> None:
+    """Of a function and of an object, in what is not given as it was; old names warn."""
+    assert add.get_current_stats()[:] == (4, 3, 2, 1)
+    assert add.get_current_stats().num_running_inputs == 2
+    add.autoscaler.update(min_containers=2, scaledown_window=5)
+    add.autoscaler.update(max_containers=4)
+    assert add.autoscaler.settings()[:] == (2, 4, 0, 5.0)
+    with pytest.raises(exception.InvalidError, match="min_containers"):
+        add.autoscaler.update(min_containers=5)
+    with pytest.raises(exception.InvalidError, match="scaledown_window"):
+        add.autoscaler.update(scaledown_window=1)
+    with pytest.warns(exception.DeprecationError, match="keep_warm"):
+        Counter(start=77).keep_warm(1)
+    with pytest.warns(exception.DeprecationError, match="update_autoscaler"):
+        Counter(start=77).add.update_autoscaler(buffer_containers=1)
+    assert Counter(start=77).autoscaler.settings()[:] == (1, None, 1, None)
+    assert Counter(start=78).autoscaler.settings().min_containers == 0
+    assert asyncio.run(add.get_current_stats.aio()).backlog == 4

@@ -90,6 +90,14 @@ def test_names(program: type[Program], name: str) -> None:
     assert chosen.target.name == name.rpartition(".")[2]
 
 
+@pytest.mark.parametrize("name", ["other", "given", "app.given"])
+def test_names_beside_the_variable(program: type[Program], name: str) -> None:
+    """What has another name than its variable is found under both."""
+    given = "@app.local_entrypoint(name='given')\ndef other(): ...\n"
+    module = program.of(HEAD, ENTRYPOINT.format("main"), given)
+    assert choose(module, name, "p.py").target.name == "given"
+
+
 def test_an_app_stands_for_its_only_function(program: type[Program]) -> None:
     """FILE::app works when there is nothing to choose."""
     module = program.of(HEAD, FUNCTION.format("f"))

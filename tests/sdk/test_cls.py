@@ -15,6 +15,7 @@ import pytest
 
 import byoc
 from byoc import exception
+from tests.sdk.inprocess import InProcess
 from byoc.sdk import parameters, serve
 from byoc.sdk.cls import Cls, Obj
 
@@ -629,9 +630,6 @@ def test_secrets_of_variants_replace_and_are_never_told() -> None:
         lambda: byoc.Function.from_name("a", "f"),
         lambda: byoc.Function.lookup("a", "f"),
         lambda: byoc.Cls.from_name("a", "C"),
-        lambda: Model().twice.keep_warm(2),
-        lambda: Model().twice.autoscaler.update(min_containers=1),
-        lambda: Model().update_autoscaler(min_containers=1),
         app.deploy,
         lambda: byoc.App.lookup("a"),
         lambda: byoc.FunctionCall.get_call_graph(None),
@@ -641,3 +639,39 @@ def test_what_deployed_apps_bring_is_refused_by_name(call: Any) -> None:
     """Each is one sentence that names what was asked for."""
     with pytest.raises(exception.NotYetError, match="is not available in this version"):
         call()
+
+
+def test_what_is_kept_warm() -> None:
+    """Functions, and the object of a class that needs no parameters; no object that nobody made."""
+    kept = byoc.App("kept")
+
+    def plain() -> None: ...
+
+    class Bare:
+        @byoc.method()
+        def run(self) -> None: ...
+
+    class Defaults(Bare):
+        size: int = byoc.parameter(default=3)
+
+    class Needs(Bare):
+        size: int = byoc.parameter()
+
+    kept.function(serialized=True, min_containers=1)(plain)
+    bare, defaults, _ = (
+        kept.cls(serialized=True, min_containers=1)(raw) for raw in (Bare, Defaults, Needs)
+    )
+    session = InProcess()
+    with kept.bound(session):
+        found = list(session.kept())
+    assert [spec.name.rpartition(".")[2] for spec in found] == ["plain", "Bare", "Defaults"]
+    assert found[1] is bare().run.spec
+    assert found[2] is defaults(size=3).run.spec is defaults().run.spec
+
+
+def test_scaling_needs_a_run() -> None:
+    """Outside of one there are no containers to ask for."""
+    with pytest.raises(exception.ExecutionError, match="get_current_stats"):
+        Model().twice.get_current_stats()
+    with pytest.raises(exception.ExecutionError, match=r"autoscaler\.update"):
+        Model().autoscaler.update(min_containers=1)

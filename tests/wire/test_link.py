@@ -252,3 +252,18 @@ def _through(total: int, part: bytes) -> int:
 def test_memory_does_not_grow_with_what_passes() -> None:
     """A gibibyte costs the two ends no more than what one of them keeps unacknowledged."""
     assert _through(1024 * MB, bytes(100_000)) < 40 * MB
+
+
+def test_a_stream_that_is_over_leaves_nothing() -> None:
+    """What is said of a stream after both ends forgot it does not bring it back."""
+    pair = Pair()
+    one, other = pair.ends
+    for stream in range(16, 66):
+        one.link.send(stream, b"word")
+        one.link.end(stream, b"{}")
+        sent = b"".join(bytes(part) for part in one.link.outgoing())
+        for event in other.link.received(sent):
+            if event.kind == link.END:
+                other.link.forget(stream)
+            other.link.consumed(stream, len(event.payload))
+    assert not other.link._receivers

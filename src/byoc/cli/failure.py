@@ -158,6 +158,8 @@ def report(error: errors.Error, console: Console) -> int:
 def report_program(error: BaseException, console: Console) -> int:
     """Print the traceback of the user's own exception without byoc's frames."""
     console.plain("".join(user_lines(error)).rstrip("\n"))
+    if isinstance(error, ModuleNotFoundError) and error.name == "modal":
+        console.hint("write `import byoc as modal`: byoc has its names")
     return PROGRAM
 
 

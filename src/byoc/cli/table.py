@@ -18,3 +18,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("byoc.cli.commands.check:check", "Check that the configured clouds can be used"),
     "config": ("byoc.cli.commands.config:config", "Show the settings and where each comes from"),
 }
+
+LATER: dict[str, str] = {
+    "app": "byoc ps lists what runs, byoc logs prints its output, byoc down ends it",
+    "container": "byoc ps lists what runs, byoc ssh opens a shell there",
+    "deploy": "byoc run --detach goes on without this terminal",
+    "dict": "",
+    "environment": "",
+    "image": "",
+    "queue": "",
+    "secret": "use Secret.from_local_environ or Secret.from_dotenv in the program",
+    "serve": "",
+    "shell": "byoc ssh opens a shell on a live instance",
+    "token": "",
+    "volume": "",
+}
+"""Commands that Modal has and this version lacks, and what to use instead."""

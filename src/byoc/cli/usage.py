@@ -8,7 +8,7 @@ import typer
 
 from . import failure
 from .console import Console
-from .table import COMMANDS
+from .table import COMMANDS, LATER
 
 WRONG: type[Exception] = typer.BadParameter.__mro__[1]
 """Typer's base of all usage errors, which it does not export by name."""
@@ -40,6 +40,11 @@ def _words(error: Any, args: list[str]) -> tuple[str, list[str]]:
     """Typer's sentence in our form, and what to do about it."""
     message = error.message if getattr(error, "option_name", "") else error.format_message()
     message, _, suggestion = message.rstrip(".?").partition(". Did you mean ")
+    name = args[0] if args else ""
+    if name in LATER and message.startswith("No such command"):
+        return f"byoc {name} is not available in this version of byoc", [
+            hint for hint in (LATER[name], "run 'byoc --help' to see what there is") if hint
+        ]
     hints = []
     close = [repr(name) for name in getattr(error, "possibilities", None) or ()]
     if suggestion or close:

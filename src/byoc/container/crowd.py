@@ -12,21 +12,19 @@ import threading
 import time
 import traceback
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Set, Tuple
 
 from .. import errors
 from ..runtime_agent import payload
 from ..runtime_agent.board import SLOTS
 from .line import Line
+from .loops import STOP_WAIT
 from .running import Arguments, Input, Outcome, flush_output, shape
 
 if TYPE_CHECKING:
     from ..wire.messages import Message
     from .worker import Container
 
-STOP_WAIT = 1.0
-"""Seconds that cancelled tasks have to end when the container is told to leave, before its exit
-hooks run: a small part of the grace for both."""
 Unit = Tuple[List[Input], List[int]]
 """Inputs that are started together, and their slots on the board."""
 Group = Tuple[List[Input], List[int], List[Arguments]]
@@ -52,6 +50,7 @@ class Crowd:
         self._running = 0
         self._free = list(range(self._most * size - 1, -1, -1))
         self._live: Dict[int, Any] = {}  # by input, that of a task when it runs in one of its own
+        self._told: Set[int] = set()  # those that were cancelled: once, for their own good
         self._idle = 0
         self._handed: SimpleQueue[Unit] = SimpleQueue()
         channel = container.channel
@@ -88,7 +87,10 @@ class Crowd:
                 task = self._live.get(ident)
                 if task is None:
                     self._line.cancel(ident, ident in self._live)
-            if task is not None:
+                told = ident in self._told
+                if task is not None:
+                    self._told.add(ident)
+            if task is not None and not told:
                 self._loops.soon(task.cancel)
             self._work.credits.cancel(ident)
 
@@ -247,19 +249,16 @@ class Crowd:
             for item in inputs:
                 self._live.pop(item.ident, None)
                 self._line.cancelled.discard(item.ident)
+                self._told.discard(item.ident)
         if self._line.ended:
             self._loops.wake()  # it may have been the last
 
     def stop(self) -> None:
         """Cancel the tasks that still run, and give them a moment."""
-        tasks = [task for task in self._live.values() if task is not None]
-        for task in tasks:
+        with self._lock:
+            tasks = {ident: task for ident, task in self._live.items() if task is not None}
+            fresh = [task for ident, task in tasks.items() if ident not in self._told]
+            self._told.update(tasks)  # whose cancellation may still be on its way
+        for task in fresh:
             task.cancel()
-        if tasks:
-            self._loops.run(self._stopped(tasks))
-
-    @staticmethod
-    async def _stopped(tasks: List[Any]) -> None:
-        import asyncio  # it is loaded: there are tasks
-
-        await asyncio.wait(tasks, timeout=STOP_WAIT)
+        self._loops.finish([*tasks.values(), *self._work.left], STOP_WAIT)

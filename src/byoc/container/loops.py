@@ -4,7 +4,7 @@ thread's waits, during which that loop goes on."""
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Collection, Coroutine, Optional, TypeVar
 
 from .channel import SLICE
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import asyncio
 
 T = TypeVar("T")
+STOP_WAIT = 2.5
+"""Seconds that what is cancelled has for its ``finally`` blocks when the container is told to leave:
+half of the grace for all, the other half is for its exit hooks."""
 
 
 class Loops:
@@ -44,6 +47,18 @@ class Loops:
     def run(self, work: Awaitable[T]) -> T:
         """Run it to its end on the loop."""
         return self.need().run_until_complete(work)
+
+    def finish(self, tasks: Collection[Any], seconds: float) -> None:
+        """Give tasks that were cancelled some time to end."""
+        tasks = [task for task in tasks if not task.done()]
+        if tasks:
+            self.run(self._finished(tasks, seconds))
+
+    @staticmethod
+    async def _finished(tasks: Collection[Any], seconds: float) -> None:
+        import asyncio  # it is loaded: there are tasks
+
+        await asyncio.wait(tasks, timeout=seconds)
 
     def wait(self, seconds: Optional[float]) -> None:
         """Until :meth:`wake`, or so many seconds, or a while: the caller looks again anyway."""

@@ -93,6 +93,8 @@ class Work:
         """The input whose code the main thread runs, while it may be interrupted."""
         self.task: Any = None
         """The task in which that code runs, when it is asynchronous."""
+        self.left: List[Any] = []
+        """Such tasks, broken off, that have not ended yet."""
         self.silent = False
         """The container is leaving: what that breaks off is no news."""
         self._send_item = send_item
@@ -204,6 +206,7 @@ class Work:
             self.task = None
             if not task.done():  # the container is leaving, or user code stopped the loop
                 task.cancel()
+                self.left.append(task)
 
     async def run_later(
         self, ident: int, method: str, buffers: Sequence[payload.Buffer]

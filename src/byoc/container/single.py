@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Optional
 
 from ..runtime_agent.board import HEADER
 from .line import Gate, tell_went
+from .loops import STOP_WAIT
 from .running import flush_output
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class Single:
         channel.flush()  # the last one may not have been started
 
     def stop(self) -> None:
-        """Nothing runs beside the main thread."""
+        """Give a task that was broken off a moment; nothing else runs beside the main thread."""
+        self._loops.finish(self._work.left, STOP_WAIT)
 
     def _cancelled(self, message: Message) -> None:
         """The agent's signal interrupts the main thread; what waits here the client takes back."""

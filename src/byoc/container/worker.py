@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from functools import partial
@@ -24,12 +25,12 @@ from typing import Any, Dict, List, Optional, Union
 from .. import errors
 from ..images import recipe
 from ..runtime_agent import payload
-from ..runtime_agent.board import CANCEL, LEAVING, STARTING, Board
+from ..runtime_agent.board import CANCEL, HEADER, LEAVING, STARTING, Board
 from ..sdk import context, serve
 from ..wire import messages
 from .channel import Channel
 from .crowd import Crowd
-from .loops import Loops
+from .loops import STOP_WAIT, Loops
 from .nested import Inside
 from .running import Leaving, Target, Work, complain, describe, flush_output, is_later, stay_one
 from .single import Single
@@ -54,6 +55,9 @@ class Container:
         self._runner: Optional[Union[Single, Crowd]] = None
         self._exit: List[Any] = []
         self._ended = False
+        self._cancelled = 0
+        """The input that was interrupted last; it may still be unwinding."""
+        self._patient = False
         self._pid = os.getpid()
 
     # --- signals --------------------------------------------------------------------------
@@ -69,18 +73,31 @@ class Container:
         """Unwind the main thread, unless it is in the middle of a message or does not run user
         code; then it hears of this when its wait ends. Once: a machine that ends asks too."""
         again, self.leaving = self.leaving, True
-        if again or self._ended or os.getpid() != self._pid:
+        if self._ended or os.getpid() != self._pid or (again and not self._patient):
+            return
+        self._patient = not again and self._cancelled == self.board.words[HEADER] != 0
+        if self._patient:
+            self._ask_later()
             return
         self.loops.wake()
         if self._runner is None or self._runner.raises:
             self.channel.masked.interrupt(Leaving())
 
+    def _ask_later(self) -> None:
+        """What was cancelled a moment ago has some time for its own ``finally``."""
+        main = threading.main_thread().ident
+        assert main is not None  # it runs
+        later = threading.Timer(STOP_WAIT, signal.pthread_kill, (main, signal.SIGTERM))
+        later.daemon = True
+        later.start()
+
     def _asked_to_cancel(self) -> None:
-        if not isinstance(self._runner, Single):
+        if self.leaving or not isinstance(self._runner, Single):
             return  # those that run several read of it on their stream
         ident = self.board.words[CANCEL]
-        if not ident or ident != self.work.current:
-            return
+        if not ident or ident != self.work.current or ident == self._cancelled:
+            return  # the client says it again while the input runs; its ``finally`` is left alone
+        self._cancelled = ident
         if self.work.task is not None:
             self.loops.soon(self.work.task.cancel)
         else:

@@ -89,6 +89,7 @@ class AgentLink:
         self._stream: ByteStream | None = None
         self._control = messages.Assembler()
         self._handlers: dict[int, Handler] = {CONTROL: self._on_control}
+        self._later: set[int] = set()
         self._replies: dict[int, Future[dict[str, Any]]] = {}
         self._next_request = 1
         self._closed = threading.Event()
@@ -148,9 +149,18 @@ class AgentLink:
         """The instance lets us connect to its Unix sockets; False also while that is not known."""
         return self._asked is not None and self._asked.granted
 
-    def listen(self, stream: int, handler: Handler) -> None:
-        """Give a stream's bytes to ``handler`` from now on."""
+    def listen(self, stream: int, handler: Handler, later: bool = False) -> None:
+        """Give a stream's bytes to ``handler`` from now on. ``later``: they are not used with its
+        return, but when :meth:`used` says so."""
         self._handlers[stream] = handler
+        if later:
+            self._later.add(stream)
+
+    def used(self, stream: int, size: int) -> None:
+        """So many bytes of a stream were used: its sender may go on."""
+        with self._lock:
+            self._link.consumed(stream, size)
+        self._write()
 
     def forget(self, stream: int) -> None:
         """Both ends are done with a stream."""
@@ -247,9 +257,7 @@ class AgentLink:
         elif isinstance(failed, link.FrameError):  # of a message, which no new connection mends
             self._broke(stream, None, AgentError(f"the instance sent {failed}"))
         elif failed is not None:
-            lost = AgentError("what the instance sent could not be handled")
-            lost.__cause__ = failed
-            self._broke(stream, None, lost)
+            self._broke(stream, None, _unhandled(failed))
 
     def _dispatch(self, data: link.Buffer) -> None:
         self._dispatching = True
@@ -267,7 +275,8 @@ class AgentLink:
                     self._hand(event, handler)
             with self._lock:
                 for event in events:
-                    self._link.consumed(event.stream, len(event.payload))
+                    if event.stream not in self._later:
+                        self._link.consumed(event.stream, len(event.payload))
         finally:
             self._dispatching = False
         self._write()
@@ -276,18 +285,31 @@ class AgentLink:
         """Give an event to its stream's handler. Garbage from a container ends that container: what
         else runs there goes on. Its end is the agent's word, after which nothing more would come.
         """
-        stream = event.stream
         try:
             handler(event.kind, event.payload)
-        except (link.FrameError, LookupError, TypeError, ValueError):
-            if stream <= LOGS or event.kind == link.END:
+        except link.FrameError:
+            if event.stream <= LOGS or event.kind == link.END:
                 raise
+            self._shut_up(event.stream, handler)
 
-            def only_the_end(kind: int, payload: link.Buffer) -> None:
-                if kind == link.END:
-                    handler(kind, payload)
+    def unhandled(self, stream: int, error: BaseException) -> None:
+        """What came beside a container's stream could not be handled: as if it had come on it."""
+        handler, line = self._handlers.get(stream), self._stream
+        if isinstance(error, link.FrameError):
+            if handler is not None:
+                self._shut_up(stream, handler)
+        elif line is not None:
+            self._broke(line, None, _unhandled(error))
 
-            self._handlers[stream] = only_the_end
+    def _shut_up(self, stream: int, handler: Handler) -> None:
+        """End a container that talks nonsense, and hear nothing but its end."""
+
+        def only_the_end(kind: int, payload: link.Buffer) -> None:
+            if kind == link.END:
+                handler(kind, payload)
+
+        self._handlers[stream] = only_the_end
+        with contextlib.suppress(InstanceError):  # lost, and the container with it
             self.send(CONTROL, {"t": "kill", "c": stream, "reason": "garbage"})
 
     def _measure(self) -> None:
@@ -494,6 +516,13 @@ class AgentLink:
                 self._link.ping()
         self._write()
         return every
+
+
+def _unhandled(error: BaseException) -> AgentError:
+    """A failure of ours on the thread that reads: nothing of this session can be relied on."""
+    lost = AgentError("what the instance sent could not be handled")
+    lost.__cause__ = error
+    return lost
 
 
 def _joined(parts: list[link.Buffer]) -> list[memoryview]:

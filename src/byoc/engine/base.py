@@ -24,6 +24,7 @@ from . import threads
 from .events import Reporter
 from .live import LiveInstance
 from .options import RunOptions
+from .shown import Shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -39,6 +40,7 @@ class Stages:
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
+        self._told = Shown(lambda size: None)
         self.seconds: dict[str, float] = {}
         self.details: dict[str, str] = {}
 
@@ -58,8 +60,14 @@ class Stages:
         self._reporter.build_log(data)
 
     def notice(self, message: str) -> None:
-        """See :class:`~byoc.engine.events.Reporter`."""
-        self._reporter.notice(message)
+        """See :class:`~byoc.engine.events.Reporter`. Waits no more than a moment: on the threads
+        that tell of something hang the calls of others."""
+        self._told.put(partial(self._reporter.notice, message), 0)
+        self._told.catch_up()
+
+    def wait(self) -> None:
+        """Until all notices were taken."""
+        self._told.wait()
 
 
 class Base:
@@ -162,6 +170,10 @@ class Base:
         self._leaving += [self._leave(host) for host in hosts]
         for leaving in self._leaving:
             leaving.result()
+        if error is None:  # who is interrupted does not wait for a terminal that stands still
+            for host in [*hosts, *self._gone]:
+                host.show_rest()
+            self._reporter.wait()
 
     def _leave(self, host: LiveInstance) -> threads.Task[None]:
         """Give an instance back, or up, in a thread; the end of the run waits for it."""

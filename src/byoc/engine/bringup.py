@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import Error, InstanceError
 from ..images import mounts, native
-from . import ends, sources, threads
+from . import ends, scaling, sources, threads
 from .command import Commands
 from .inputs import FAILURE, Arrival, Buffer, Outcome
 from .live import LiveInstance
 from .pool import Pool
 from .spec import FunctionSpec
+
+LOOK_AGAIN = 5.0
+"""Seconds until an instance without work is looked at again while one is being set up."""
 
 
 class _Baggage(NamedTuple):
@@ -60,6 +64,7 @@ class BringingUp(Commands):
             with self.lock:
                 prepared = Prepared(baggage.plan, env, baggage.code)
                 self._prepared[(id(found[0]), id(pool))] = prepared
+            self._ticker.after(scaling.window(pool), partial(self._leave_unused, found[0]))
 
         error = threads.attempt(prepare)
         with self.lock:
@@ -67,12 +72,32 @@ class BringingUp(Commands):
         if error is None:
             self._pump(pool)
         elif besides and isinstance(error, Error):
-            pool.alarms.add("alone")  # it goes on with what it has
+            pool.alarms["alone"] = True  # it goes on with what it has
             self._reporter.notice(f"no further instance for {pool.spec.name}: {error.message}")
         else:
             if not isinstance(error, Error):
                 self._reporter.stage("image", "failed", str(error))
             self._fail(pool, error, again=bool(found) and isinstance(error, InstanceError))
+
+    def _part_with(self, host: LiveInstance) -> None:
+        """Give an instance back, or up; under the lock. Once: others may have done so."""
+        if host in self._hosts:
+            self._hosts.remove(host)
+            self._gone.append(host)
+            self._leaving.append(self._leave(host))
+
+    def _leave_unused(self, host: LiveInstance) -> None:
+        """Give an instance back on which nothing runs, if the run has another one."""
+        with self.lock:
+            others = [one for one in self._hosts if one is not host and one.lost is None]
+            if self._closed or host.load.count or not others:
+                return
+            if self._bringing:  # perhaps to this one
+                self._ticker.after(LOOK_AGAIN, partial(self._leave_unused, host))
+                return
+            for key in [key for key in self._prepared if key[0] == id(host)]:
+                del self._prepared[key]
+            self._part_with(host)
 
     def _gather(self, spec: FunctionSpec) -> _Baggage:
         plan = sources.plan_of(spec.image)

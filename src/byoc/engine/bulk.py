@@ -13,6 +13,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from .. import limits
@@ -21,7 +22,7 @@ from ..errors import ConnectionLostError, InstanceError
 from ..transport.ssh import Connection
 from ..transport.stream import ByteStream
 from ..wire import bulk, link, memory, messages
-from . import threads
+from . import dispatch, threads
 
 WINDOW = 2 * 1024 * 1024
 """Bytes that sshd lets a channel be ahead, whatever the client does."""
@@ -319,12 +320,19 @@ class _Flow:
 class Aside:
     """The large buffers of one container's messages.
 
-    ``broken``: called when its channels do not work although it runs: end it.
+    ``broken``: called when its channels do not work although it runs: end it. ``unhandled``: called
+    with what a message raised that was delivered later, when its large buffers were there.
     """
 
-    def __init__(self, line: Line, broken: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        line: Line,
+        broken: Callable[[], None],
+        unhandled: Callable[[BaseException], None],
+    ) -> None:
         self.line = line
         self.broken = broken
+        self.unhandled = unhandled
         self.path = ""
         self.closed = False
         self._up = _Flow(self, bulk.PUT)
@@ -408,7 +416,9 @@ class Aside:
                 first = line.popleft()
                 if not line:
                     del self._held[key]
-                first.deliver(first.message)
+                failed = threads.attempt(partial(first.deliver, first.message))
+                if isinstance(failed, BaseException):  # what brings this must not break by it
+                    self.unhandled(failed)
 
 
 class _Held:
@@ -422,11 +432,14 @@ class _Held:
 
 def _parts(message: messages.Message) -> list[tuple[object, messages.Message]]:
     """What a message consists of that can be given on apart, each with what it is in line with:
-    every result by itself; small ones of a message in a row stay together."""
+    every result by itself. Raises FrameError."""
     head = message.head
     if head.get("t") != "out":
         return [(None, message)]
-    large = {place: rest for place, *rest in head.get("x", ())}
+    if not dispatch.sound(head.get("b"), message.buffers):
+        raise link.FrameError("results that are none")
+    aside = bulk.named(head, len(message.buffers), limits.MAX_MESSAGE) if "x" in head else ()
+    large = {one.place: [one.token.hex(), one.size] for one in aside}
     parts: list[tuple[object, messages.Message]] = []
     at = 0
     for entry in head["b"]:

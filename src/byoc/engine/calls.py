@@ -15,7 +15,7 @@ from .. import limits
 from ..errors import CancelledError
 from ..runtime_agent import payload
 from . import threads
-from .inputs import FAILURE, ITEM, ITEMS_END, Arrival, Buffer, Input, Outcome, Runner
+from .inputs import FAILURE, ITEM, ITEMS_END, VALUE, Arrival, Buffer, Input, Outcome, Runner
 from .results import unpicklable, value_of
 from .spec import FunctionSpec
 
@@ -113,6 +113,14 @@ _GUARD = threading.Lock()
 """Guards every PendingCall's ``_state``: held for a few instructions, so one is enough."""
 
 
+_FINAL = (Outcome, bytes)
+"""What a PendingCall's ``_state`` is once the outcome is there."""
+
+
+def _outcome_of(kept: Any) -> Outcome:
+    return kept if type(kept) is Outcome else Outcome(VALUE, (kept,))
+
+
 class PendingCall:
     """One spawned call; its outcome can be asked for, any number of times, from any thread.
 
@@ -127,27 +135,31 @@ class PendingCall:
     def __init__(self, home: Home, item: Optional[Input] = None) -> None:
         self._home = home
         self._input = item
-        self._state: Any = None  # the outcome; until then None, or a list of those to be told
+        # None or a list of those to be told; then the outcome, of a plain value only its bytes
+        self._state: Any = None
 
     def __call__(self, item: Input, outcome: Outcome) -> None:
         """The outcome is there. The first one counts: a value, or a cancellation."""
+        kept: Any = outcome
         if len(outcome.buffers) == 1:  # nothing else of its message is to be kept
-            outcome = outcome._replace(buffers=[bytes(outcome.buffers[0])])
+            data = bytes(outcome.buffers[0])
+            plain = outcome.kind == VALUE and outcome.error is None
+            kept = data if plain else outcome._replace(buffers=[data])
         with _GUARD:
             told = self._state
-            if type(told) is Outcome:
+            if type(told) in _FINAL:
                 return
-            self._state = outcome
+            self._state = kept
         for tell in told or ():
-            tell(outcome)
+            tell(_outcome_of(kept))
 
     def watch(self, tell: Callable[[Outcome], None]) -> None:
         """Call ``tell`` once with the outcome, at once if it is there."""
         with _GUARD:
-            if type(self._state) is not Outcome:
+            if type(self._state) not in _FINAL:
                 self._state = [*(self._state or ()), tell]
                 return
-        tell(self._state)
+        tell(_outcome_of(self._state))
 
     def _unwatch(self, tell: Callable[[Outcome], None]) -> None:
         with _GUARD:
@@ -156,8 +168,8 @@ class PendingCall:
 
     def outcome(self, timeout: Optional[float]) -> Outcome:
         """Wait for it. Raises the builtin TimeoutError while it is not there."""
-        if type(self._state) is Outcome:
-            return self._state
+        if type(self._state) in _FINAL:
+            return _outcome_of(self._state)
         arrived: SimpleQueue[Outcome] = SimpleQueue()
         tell = arrived.put
         self.watch(tell)
@@ -178,7 +190,7 @@ class PendingCall:
         """Drop the call; whoever waits gets CancelledError. Running code is interrupted, with
         ``kill`` its container ends."""
         item = self._input
-        if item is None or type(self._state) is Outcome:
+        if item is None or type(self._state) in _FINAL:
             return
         if self._home.spec is not None:
             self._home.session.cancel(self._home.spec, [item], kill)
@@ -238,6 +250,21 @@ def spawn_map(
         item.sink = one
         pending.append(one)
 
+    start_all(session, spec, arguments, kwargs, method, register)
+    return pending
+
+
+def start_all(
+    session: Runner,
+    spec: FunctionSpec,
+    arguments: Iterable[Tuple[Any, ...]],
+    kwargs: Mapping[str, Any],
+    method: str = "",
+    register: Optional[Callable[[Input], None]] = None,
+) -> None:
+    """Start one call per item and return at once; nobody hears of the outcomes but the sinks that
+    ``register`` gives to the inputs."""
+
     def send(batch: List[List[Buffer]]) -> None:
         names = ("",) * len(batch)
         session.submit(spec, batch, _nowhere, register, method=method, spawned=names)
@@ -250,11 +277,10 @@ def spawn_map(
             batch = []
     if batch:
         send(batch)
-    return pending
 
 
 def _nowhere(item: Input, outcome: Outcome) -> None:
-    """Stands in until :func:`spawn_map` has given an input its own sink."""
+    """The sink of what nobody waits for."""
 
 
 def find_call(session: Runner, ident: str) -> Optional[PendingCall]:

@@ -11,7 +11,7 @@ from .bringup import BringingUp
 from .inputs import FAILURE, Buffer, Outcome
 from .live import LiveInstance
 from .pool import Pool
-from .results import failure_of
+from .results import missing_module
 from .slots import READY, STARTING, STOPPING, Slot, Steal
 
 LOOK_AGAIN = limits.PREFETCH_TARGET * 3
@@ -77,12 +77,15 @@ class Containers(BringingUp):
         dirty.append(slot)
 
     def _alarm(self, pool: Pool, name: str, delay: float, look: Any) -> None:
-        """Have ``look(pool)`` called later, once however often this is asked for meanwhile."""
-        pool.alarms.add(name)
+        """Have ``look(pool)`` called later, once however often this is asked for meanwhile: the
+        latest time counts."""
+        mark = pool.alarms[name] = object()
 
         def ring() -> None:
             with self.lock:
-                pool.alarms.discard(name)
+                if pool.alarms.get(name) is not mark:
+                    return
+                del pool.alarms[name]
                 dirty = [] if self._closed else look(pool)
             for slot in dirty:
                 slot.flush()
@@ -95,7 +98,8 @@ class Containers(BringingUp):
         """More containers, where there is room; else an instance, or somebody makes room."""
         hosts = self._hosts_for(pool)
         if not hosts:
-            if pool.waiting or pool.spec.min_containers:
+            # not for min_containers alone where one was lost: that could go on for ever
+            if pool.waiting or (pool.spec.min_containers and not pool.bereft):
                 self._begin_bringing(pool)
             return
         if self._starving and not pool.waiting and not pool.held:
@@ -134,7 +138,10 @@ class Containers(BringingUp):
         return True
 
     def _start(self, pool: Pool, slot: Slot) -> None:
-        prepared = self._prepared[(id(slot.host), id(pool))]
+        try:
+            prepared = self._prepared[(id(slot.host), id(pool))]
+        except KeyError:
+            return  # lost meanwhile, and the container with it
         slot.host.start_function(
             slot,
             pool.spec,
@@ -150,7 +157,8 @@ class Containers(BringingUp):
         spec = pool.spec
         explicit = spec.max_containers is not None or pool.live < spec.min_containers
         shared = host.held.traits.shared_host
-        if explicit and pool.live and not shared and "alone" not in pool.alarms:
+        asked = pool.waiting or not pool.bereft
+        if explicit and asked and pool.live and not shared and "alone" not in pool.alarms:
             self._begin_bringing(pool, beyond=True)
             return
         if not pool.waiting:
@@ -170,7 +178,7 @@ class Containers(BringingUp):
         """Say once of a function that all its containers wait for calls while its own wait."""
         for pool in self._pools.values():
             if pool.stuck and "deadlock" not in pool.alarms and scaling.deadlocked(pool):
-                pool.alarms.add("deadlock")
+                pool.alarms["deadlock"] = True
                 name, most = pool.spec.name, pool.spec.max_containers
                 self._reporter.notice(
                     f"all containers of {name} wait for other calls, and max_containers={most} "
@@ -258,9 +266,9 @@ class Containers(BringingUp):
             self._feed_starving()
 
     def _on_failed(self, pool: Pool, slot: Slot, buffers: list[Buffer]) -> None:
-        error = failure_of(buffers, slot.name, pool.spec.renames)
+        missing = missing_module(buffers)
         slot.failure = Outcome(FAILURE, buffers, None, slot.name)
-        hint = sources.left_behind(pool.spec, error)
+        hint = sources.left_behind(pool.spec, missing) if missing else ""
         if hint:
             self._reporter.notice(hint)
 

@@ -64,7 +64,7 @@ def _room(pool: Pool, slot: Slot) -> int:
         return 0
     held = len(slot.inflight)
     if pool.spec.single_use:
-        return 0 if slot.sent else 1
+        return 0 if slot.inflight or slot.served else 1  # what was stolen back it did not begin
     room = slot.depth - held
     if room <= 0 or (slot.depth >= _FEW and room * 2 < slot.depth):
         return 0
@@ -101,11 +101,14 @@ def sound(entries: Any, buffers: Sequence[Buffer]) -> bool:
         return False
     if not (set(map(len, entries)) <= _FOUR and set(map(type, chain(*entries))) <= _INT):
         return False
-    counts = [entry[2] for entry in entries]
-    return sum(counts) == len(buffers) and min(counts, default=0) >= 0
+    numbers: list[int] = list(chain(*entries))
+    if min(numbers, default=0) < 0 or max(numbers, default=0) >= _WORD:
+        return False
+    return sum(numbers[2::4]) == len(buffers)
 
 
 _LIST, _FOUR, _INT = frozenset({list}), frozenset({4}), frozenset({int})
+_WORD = 1 << 63
 
 
 def results(

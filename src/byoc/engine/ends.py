@@ -19,6 +19,8 @@ ON_PURPOSE = frozenset({"stopped", "cancelled"})
 """Reasons for which this run itself ended a container."""
 MOVED = frozenset({"ended"})
 """Reasons that lie in a machine which takes its leave politely: nothing is counted."""
+FROM_OUTSIDE = frozenset({9, 15})
+"""Signals that a container which is being started hardly sends to itself."""
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
 
 
@@ -42,8 +44,9 @@ def exited(pool: Pool, slot: Slot, word: Mapping[str, Any]) -> tuple[list[Arriva
         return _failed_to_start(pool, slot, word, held), []
     if reason in ON_PURPOSE or reason in MOVED:
         return give_back(pool, held), []
-    error = why(pool.spec, word)
     culprits = [item for item in held if item.id in _running(word)] if reason != "lost" else []
+    methods = {item.method for item in culprits}
+    error = why(pool.spec, word, method=methods.pop() if len(methods) == 1 else "")
     if not culprits:
         # Not for nothing: a container that dies between inputs, again and again, is a failure.
         return give_back(pool, held, error), []
@@ -101,19 +104,39 @@ def _failed_to_start(
     pool: Pool, slot: Slot, word: Mapping[str, Any], held: Sequence[Input]
 ) -> list[Arrival]:
     """Starting it again would fail again: everything that waits fails with the reason. Unless
-    it was lost with others, which may happen a few times."""
-    pool.lost_starts = pool.lost_starts + 1 if word.get("reason") == "lost" else 0
-    if 0 < pool.lost_starts < MAX_LOSSES:
-        return give_back(pool, held)
+    it was lost with others, or ended from outside, which may happen a few times."""
+    if _lost_start(slot, word):
+        # those that were started together are lost together, which is one loss
+        pool.lost_starts = max(pool.lost_starts, slot.before + 1)
+        if pool.lost_starts < MAX_LOSSES:
+            return give_back(pool, held)
     outcome = slot.failure or Outcome(FAILURE, (), why(pool.spec, word, starting=True))
     return finish(held, outcome) + fail_waiting(pool, outcome)
 
 
-def why(spec: FunctionSpec, word: Mapping[str, Any], starting: bool = False) -> Error:
-    """A container's last word as an error."""
-    name = spec.name
+def _lost_start(slot: Slot, word: Mapping[str, Any]) -> bool:
+    """A container ended before it said anything, by nothing of its own as far as is known."""
+    if word.get("reason") == "signal":
+        return slot.failure is None and word.get("signal") in FROM_OUTSIDE
+    return word.get("reason") == "lost"
+
+
+def bereaved(pool: Pool, error: BaseException, left: bool) -> list[Arrival]:
+    """An instance of this function is lost; ``left``: it has others. What waits is told why where
+    so many were lost in a row that none of its containers became ready on."""
+    pool.bereft += 1
+    if left or pool.bereft < MAX_LOSSES:
+        return []
+    return fail_waiting(pool, Outcome(FAILURE, (), error))
+
+
+def why(
+    spec: FunctionSpec, word: Mapping[str, Any], starting: bool = False, method: str = ""
+) -> Error:
+    """A container's last word as an error. ``method``: of a class, the one that it ran."""
+    name = f"{spec.name}.{method}" if method else spec.name
     reason = word.get("reason")
-    doing = "while it was starting" if starting else f"while it ran {name}"
+    doing = f"while {name} was starting" if starting else f"while it ran {name}"
     if reason == "timeout":
         if starting:
             limit = spec.startup_timeout

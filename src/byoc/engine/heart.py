@@ -16,6 +16,9 @@ Beat = Callable[[], float | None]
 
 AFTER_FAILURE = 1.0
 """Seconds until a beat that failed is tried again."""
+GRID = 0.25
+"""Beats of more than twice this come at multiples of it, so that those of hundreds of instances
+fall together: a wake-up of the thread costs more than a beat."""
 
 
 class _Heart:
@@ -27,7 +30,10 @@ class _Heart:
 
     def add(self, beat: Beat, first: float) -> None:
         with self._changed:
-            heapq.heappush(self._due, (SYSTEM.mono() + first, next(self._order), beat))
+            due = SYSTEM.mono() + first
+            if first > 2 * GRID:
+                due -= due % GRID  # sooner, never later
+            heapq.heappush(self._due, (due, next(self._order), beat))
             if not self._running:
                 self._running = True
                 threads.start("byoc-heart", self._run)

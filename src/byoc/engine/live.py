@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as LateError
+from functools import partial
 from typing import Any
 
 from .. import limits
@@ -35,6 +36,7 @@ from . import bulk, threads
 from .agentlink import CONTROL, LOGS, AgentLink
 from .events import Reporter
 from .inputs import Input
+from .shown import Shown
 from .slots import Load, Slot
 from .spec import FunctionSpec
 
@@ -97,7 +99,8 @@ class LiveInstance:
             clock=clock,
             on_lost=self._is_lost,
         )
-        self._link.listen(LOGS, self._on_logs)
+        self._shown = Shown(partial(self._link.used, LOGS))
+        self._link.listen(LOGS, self._on_logs, later=True)
 
     def open(self) -> None:
         """Start or find the agent. Raises an InstanceError."""
@@ -301,7 +304,9 @@ class LiveInstance:
     def _open_stream(self, slot: Slot, on_message: Results | None, on_exit: Exited) -> None:
         incoming = messages.Assembler()
         self._names[slot.stream] = slot.name
-        aside = bulk.Aside(self._link, lambda: self._broken(slot))
+        aside = bulk.Aside(
+            self._link, lambda: self._broken(slot), partial(self._link.unhandled, slot.stream)
+        )
         self._asides[slot.stream] = aside
 
         def handle(kind: int, payload: link.Buffer) -> None:
@@ -416,12 +421,18 @@ class LiveInstance:
     # --- output ---------------------------------------------------------------------------
 
     def _on_logs(self, kind: int, payload: link.Buffer) -> None:
-        for message in self._logs.feed(payload):
+        found = list(self._logs.feed(payload))
+        self._shown.put(partial(self._show_all, found), len(payload))
+        self._shown.catch_up()
+
+    def _show_all(self, found: Sequence[messages.Message]) -> None:
+        for message in found:
             head = message.head
             if "flushed" in head:
                 future = self._flushes.pop(head["flushed"], None)
                 if future is not None:
-                    future.set_result(None)
+                    with contextlib.suppress(InvalidStateError):  # the instance was just lost
+                        future.set_result(None)
             elif "build" in head:
                 self._reporter.build_log(bytes(message.buffers[0]))
             else:
@@ -450,6 +461,10 @@ class LiveInstance:
             pass  # it is lost, which those who used it are told
         finally:
             self._flushes.pop(number, None)
+
+    def show_rest(self) -> None:
+        """Wait until what has arrived has been reported: as long as the terminal takes."""
+        self._shown.wait()
 
     # --- the end --------------------------------------------------------------------------
 

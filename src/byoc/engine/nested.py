@@ -8,6 +8,7 @@ that it spawned go on, and are found by their id in the whole run.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -55,6 +56,9 @@ class Hub(Protocol):
     def ask(self, call: str, sink: Sink) -> Input | None:
         """As the session's."""
 
+    def known(self, spec: FunctionSpec) -> bool:
+        """Submitting an input of this function asks nobody else for anything."""
+
     def changed(self, pool: Pool, slot: Slot) -> None:
         """A container began to wait for others, or no longer does."""
 
@@ -70,9 +74,14 @@ class Child(NamedTuple):
 
 
 class Book:
-    """The calls of one container that have no outcome yet."""
+    """The calls of one container that have no outcome yet.
+
+    ``errands``: what it said that is not done on the thread that reads, in order, the first of them
+    being done.
+    """
 
     def __init__(self) -> None:
+        self.errands: deque[Callable[[], None]] = deque()
         self.children: dict[int, Child] = {}
         self.waiting: dict[int, set[int]] = {}
 
@@ -191,18 +200,70 @@ def _parse(message: messages.Message) -> _Call:
             raise FrameError("a call with an entry that is none")
         parts = message.buffers[position : position + entry[1]]
         position += entry[1]
+        if entry[1] < 0 or position > len(message.buffers):
+            raise FrameError("a call without its arguments")
         call.lids.append(entry[0])
         call.names.append(str(entry[2]) if len(entry) > 2 else "")
         call.payloads.append([bytes(p) if memoryview(p).nbytes <= SMALL else p for p in parts])
-    return call._replace(parent=int(head.get("parent") or 0)) if waits else call
+    return call._replace(parent=field({"parent": 0, **head}, "parent", int)) if waits else call
 
 
 def called(hub: Hub, pool: Pool, slot: Slot, message: messages.Message) -> None:
     """A container calls a function."""
     call = _parse(message)
+    spec = threads.attempt(lambda: hub.resolve(*call.what))
+    work = partial(_begin, hub, pool, slot, call, spec)
+    if isinstance(spec, BaseException) or hub.known(spec):
+        _in_turn(hub, slot, work)
+    else:
+        _apart(hub, slot, work)
+
+
+def _in_turn(hub: Hub, slot: Slot, work: Callable[[], None]) -> None:
+    """Do what a container asks for, behind what it asked for before."""
+    with hub.lock:
+        book = _book_of(slot)
+        if book.errands:
+            book.errands.append(work)
+            return
+    work()
+
+
+def _apart(hub: Hub, slot: Slot, work: Callable[[], None]) -> None:
+    """The same for what may take long: in a thread, in which what follows then waits too."""
+    with hub.lock:
+        errands = _book_of(slot).errands
+        errands.append(work)
+        if len(errands) > 1:
+            return
+    threads.start("byoc-nested", partial(_run_errands, hub, slot))
+
+
+def _run_errands(hub: Hub, slot: Slot) -> None:
+    errands = _book_of(slot).errands
+    while True:
+        failed = threads.attempt(errands[0])
+        if isinstance(failed, BaseException):  # those behind it are not to wait for ever
+            threads.tell_failure(failed)
+        with hub.lock:
+            errands.popleft()
+            if errands:
+                continue
+            children = orphans(slot)  # of inputs that ended meanwhile
+        cancel_orphans(hub, children)
+        return
+
+
+def _begin(
+    hub: Hub, pool: Pool, slot: Slot, call: _Call, spec: FunctionSpec | BaseException
+) -> None:
     answers = Answers(hub, pool, slot)
     begin = _submit if call.waits else _spawn
-    failed = threads.attempt(lambda: begin(hub, slot, hub.resolve(*call.what), call, answers))
+    failed: BaseException | None
+    if isinstance(spec, BaseException):
+        failed = spec
+    else:
+        failed = threads.attempt(partial(begin, hub, slot, spec, call, answers))
     if failed is None:
         hub.changed(pool, slot)
         return
@@ -247,11 +308,15 @@ def _spawn(hub: Hub, slot: Slot, spec: FunctionSpec, call: _Call, answers: Answe
 
 def dropped(hub: Hub, pool: Pool, slot: Slot, head: Mapping[str, Any]) -> None:
     """A container does not want the outcomes of some of its calls."""
+    lids = [lid for lid in field(head, "ids", list) if isinstance(lid, int)]
+    _in_turn(hub, slot, partial(_drop, hub, pool, slot, lids, bool(head.get("kill"))))
+
+
+def _drop(hub: Hub, pool: Pool, slot: Slot, lids: Sequence[int], kill: bool) -> None:
     with hub.lock:
         book = _book_of(slot)
-        lids = [lid for lid in field(head, "ids", list) if isinstance(lid, int)]
         children = [child for lid in lids if (child := book.close(lid)) is not None]
-    _cancel(hub, children, bool(head.get("kill")))
+    _cancel(hub, children, kill)
     hub.changed(pool, slot)
 
 
@@ -268,22 +333,26 @@ def _cancel(hub: Hub, children: Iterable[Child], kill: bool = False) -> None:
 
 def asked(hub: Hub, pool: Pool, slot: Slot, head: Mapping[str, Any]) -> None:
     """A container wants the outcome of a call by its id."""
-    _book_of(slot)
+    lid, call = field(head, "lid", int), field(head, "call", str)
+    _in_turn(hub, slot, partial(_ask, hub, pool, slot, lid, call))
+
+
+def _ask(hub: Hub, pool: Pool, slot: Slot, lid: int, call: str) -> None:
     answers = Answers(hub, pool, slot)
-    lid = field(head, "lid", int)
-    pending = hub.calls.get(field(head, "call", str))
+    pending = hub.calls.get(call)
     if pending is None:
-        answers.refuse(lid, NotFoundError(f"no call {head['call']!r} was spawned in this run"))
+        answers.refuse(lid, NotFoundError(f"no call {call!r} was spawned in this run"))
     else:
         pending.watch(partial(answers.tell, lid))
 
 
 def used(hub: Hub, slot: Slot, head: Mapping[str, Any]) -> None:
     """A container has used items of a generator that it called."""
+    lid, count = field(head, "id", int), field(head, "n", int)
     with hub.lock:
-        child = _book_of(slot).children.get(field(head, "id", int))
+        child = _book_of(slot).children.get(lid)
     if child is not None:
-        hub.more(child.spec, child.item, field(head, "n", int))
+        hub.more(child.spec, child.item, count)
 
 
 def orphans(slot: Slot) -> list[Child]:

@@ -24,8 +24,9 @@ class Pool:
     their next attempt, ``pausing`` these by id. ``live``: slots that take or will take inputs;
     ``ready``: those that take some now; ``stuck``: those of which all inputs wait for calls of
     their own; ``blocked``: such inputs. ``hungry``: slots that may have room. ``took``: moving
-    average of seconds per input. ``rtt``: seconds of a round trip to its instances. ``alarms``:
-    what the session's ticker was asked to look at.
+    average of seconds per input. ``lost_starts``: starts of containers that were lost in a row,
+    ``bereft``: instances that were lost, both since a container became ready. ``rtt``: seconds of a
+    round trip to its instances. ``alarms``: what the session's ticker was asked to look at.
     """
 
     def __init__(self, spec: FunctionSpec) -> None:
@@ -44,7 +45,8 @@ class Pool:
         self.took: float | None = None
         self.rtt = 0.0
         self.lost_starts = 0
-        self.alarms: set[str] = set()
+        self.bereft = 0
+        self.alarms: dict[str, object] = {}
 
     # --- the queue ------------------------------------------------------------------------
 
@@ -103,6 +105,7 @@ class Pool:
         """A container is started."""
         self.slots[slot.key] = slot
         slot.load = load
+        slot.before = self.lost_starts
         slot.most = self.spec.concurrency.most
         self.count(slot)
 
@@ -127,6 +130,7 @@ class Pool:
         slot.state = state
         if state == READY:
             slot.since = slot.idle = slot.heard = now
+            self.lost_starts = self.bereft = 0
             self.hungry[slot.key] = slot
         else:
             self.hungry.pop(slot.key, None)
@@ -136,7 +140,10 @@ class Pool:
         """Something about a slot changed that scaling and feeding look at."""
         asked = self.spec.resources
         if slot.load is not None and slot.key in self.slots:
-            slot.load.put(slot, Share(asked.cpu, asked.memory, not slot.blocked))
+            # one that leaves runs its exit hooks at most, which nobody should have to wait for
+            leaving = slot.state == STOPPING and not slot.inflight
+            running = not (slot.blocked or leaving)
+            slot.load.put(slot, Share(asked.cpu, asked.memory, running))
         self._recount()
 
     def _recount(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Mapping, Optional, Sequence
 
 from ..errors import DeserializationError, Error, ExecutionError, RemoteError, SerializationError
 from ..runtime_agent import payload
+from ..wire.link import FrameError
 from .inputs import FAILURE, Buffer, Outcome
 
 _UNPICKLABLE = (payload.Unpicklable.__module__, payload.Unpicklable.__qualname__)
@@ -48,6 +49,24 @@ def failure_of(
     error = _rebuild(info, buffers[1:], renames)
     trace = payload.remote_traceback([tuple(f) for f in info["frames"]], where)
     return error.with_traceback(trace)
+
+
+def missing_module(buffers: Sequence[Buffer]) -> str:
+    """The module for whose lack user code failed; empty where it was something else.
+
+    Looks without unpickling: that would run the user's code. Raises FrameError for what is no
+    failure.
+    """
+    try:
+        info = json.loads(bytes(buffers[0]))
+        kind, message = str(info["type"]), str(info["message"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise FrameError("a failure that is none") from error
+    found = _NO_MODULE.match(message) if kind == "ModuleNotFoundError" else None
+    return found.group(1) if found is not None else ""
+
+
+_NO_MODULE = re.compile(r"No module named '([^']+)'")
 
 
 def _rebuild(
@@ -96,4 +115,4 @@ def unpicklable(what: str, value: object, reason: BaseException) -> Serializatio
 
 _PICKLE_HINTS = ("pass plain data; make files, locks and connections inside the function",)
 
-__all__ = ["failure_of", "unpicklable", "value_of"]
+__all__ = ["failure_of", "missing_module", "unpicklable", "value_of"]

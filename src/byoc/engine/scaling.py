@@ -72,12 +72,16 @@ def fits(pool: Pool, load: Load) -> bool:
     asked = pool.spec.resources
     if load.count == 0:
         return True
-    if load.count >= MOST or (load.memory and load.reserved + asked.memory > load.memory):
+    if load.count >= MOST or not _has_memory(pool, load):
         return False
     if load.running == 0:
         return True
     fits_cpu = not pool.live or load.cpu + asked.cpu <= load.cores + 1e-9
     return fits_cpu and load.running < max(1, int(load.cores * OVERSUBSCRIBE))
+
+
+def _has_memory(pool: Pool, load: Load) -> bool:
+    return not load.memory or load.reserved + pool.spec.resources.memory <= load.memory
 
 
 def active(pool: Pool, host: Any) -> int:
@@ -111,11 +115,18 @@ def gives_way(pool: Pool, pools: Iterable[Pool], host: Any, now: float) -> tuple
     for other in pools:
         for slot in other.slots.values():
             if slot.host is host and (slot.gpus or not gpus) and other is not pool:
-                if slot.state == STOPPING:
-                    return None  # room is being made
+                if slot.state == STOPPING and _makes_room(slot, pool):
+                    return None
                 if slot.state == READY and not slot.blocked:
                     others.append((other, slot))
     return _idle_one(others) or (None if pool.live else _busy_one(others, now))
+
+
+def _makes_room(slot: Slot, pool: Pool) -> bool:
+    """What a leaving container still holds is what this function lacks. Its core is free already,
+    unless it still runs something."""
+    lacks_memory = slot.load is not None and not _has_memory(pool, slot.load)
+    return bool(slot.inflight or pool.spec.resources.gpus) or lacks_memory
 
 
 def _idle_one(others: Sequence[tuple[Pool, Slot]]) -> tuple[Pool, Slot] | None:

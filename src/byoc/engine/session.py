@@ -9,19 +9,19 @@ for its own outcome.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from .. import limits
 from ..clock import IDS, SYSTEM, Clock, Ids
-from ..errors import ExecutionError, InstanceError, NotFoundError
+from ..errors import Error, ExecutionError, InstanceError, NotFoundError
 from ..fleet.ports import Dialer
 from ..settings import Settings
 from ..wire.link import FrameError
 from ..wire.messages import Message
-from . import dispatch, ends, nested, threads
+from . import dispatch, ends, nested, scaling, threads
 from .bringup import Prepared
 from .containers import Containers
 from .events import Reporter
@@ -94,10 +94,10 @@ class Session(Containers):
         spawned: Sequence[str] = (),
     ) -> list[Input]:
         """Queue one input per payload; see :class:`~byoc.engine.inputs.Runner`."""
+        pool = self._pools.get(id(spec)) or self._new_pool(spec)
         with self.lock:
             if self._closed:
                 raise ExecutionError("the run is over")
-            pool = self._pools.get(id(spec)) or self._new_pool(spec)
             number = self._next_input
             items = [
                 Input(ident, buffers, sink, method)
@@ -161,8 +161,44 @@ class Session(Containers):
         """All calls of the run are known here."""
         return None
 
+    def known(self, spec: FunctionSpec) -> bool:
+        """Submitting an input of this function asks nobody else for anything."""
+        return id(spec) in self._pools
+
+    def settings_of(self, spec: FunctionSpec) -> FunctionSpec:
+        """The function as it is served now: with what :meth:`tune` changed."""
+        with self.lock:
+            pool = self._pools.get(id(spec))
+            return spec if pool is None else pool.spec
+
+    def tune(self, spec: FunctionSpec, changes: Mapping[str, Any]) -> None:
+        """Change how many containers a function has: fields of its spec, checked. At once."""
+        pool = self._pools.get(id(spec)) or self._new_pool(spec)
+        with self.lock:
+            if self._closed:
+                raise ExecutionError("the run is over")
+            pool.spec = replace(pool.spec, **changes)
+            dirty = [*self._scale_down(pool), *self._advance(pool)]
+        for slot in dirty:
+            slot.flush()
+
+    def stats_of(self, spec: FunctionSpec) -> tuple[int, int, int, int]:
+        """Inputs that no container has begun, containers, inputs that they work on, and how many
+        more of these they could take."""
+        with self.lock:
+            pool = self._pools.get(id(spec))
+            if pool is None:
+                return 0, 0, 0, 0
+            lanes = dispatch.lanes(pool)
+            ready = [slot for slot in pool.slots.values() if slot.state == READY]
+            running = sum(min(len(slot.inflight), lanes) for slot in pool.slots.values())
+            room = sum(max(0, lanes - len(slot.inflight)) for slot in ready)
+            return pool.waiting + pool.retrying + pool.held - running, pool.live, running, room
+
     def _new_pool(self, spec: FunctionSpec) -> Pool:
-        variables = spec.environ()  # here, so that a secret that is missing costs nothing
+        """A function's pool. Without the lock: its secrets may be read from files, and by code of
+        the user's. At its first call, so that one that is missing costs nothing."""
+        variables = spec.environ()
         pool = Pool(
             replace(
                 spec,
@@ -171,9 +207,10 @@ class Session(Containers):
                 resources=self.merged(spec.resources),
             )
         )
-        first = not self._pools
-        self._pools[id(spec)] = pool
-        self._specs.append(spec)  # so that its id stays its own
+        with self.lock:
+            first = not self._pools
+            pool = self._pools.setdefault(id(spec), pool)
+            self._specs.append(spec)  # so that its id stays its own
         if first:
             self._keep_containers()
         return pool
@@ -181,8 +218,16 @@ class Session(Containers):
     def _keep_containers(self) -> None:
         """Functions with ``min_containers`` have them from the first call on."""
         for spec in self.kept():
-            if spec.min_containers and id(spec) not in self._pools:
-                self._ticker.after(0.0, partial(self._pump, self._new_pool(spec)))
+            if spec.min_containers and not self.known(spec):
+                self._ticker.after(0.0, partial(self._keep, spec))
+
+    def _keep(self, spec: FunctionSpec) -> None:
+        try:
+            pool = self._new_pool(spec)
+        except Error as error:  # its own calls are told; those of others go on
+            self._reporter.notice(f"no containers are kept of {spec.name}: {error.message}")
+        else:
+            self._pump(pool)
 
     def _timeout(self, spec: FunctionSpec) -> float:
         """The run's option, else the function's own, else the setting."""
@@ -288,6 +333,9 @@ class Session(Containers):
         self._pump(pool)
         if self._deferred:
             self._resume_deferred()
+        if not slot.host.load.count:
+            left = slot.idle + scaling.window(pool) - self.clock.mono()
+            self._ticker.after(max(0.0, left), partial(self._leave_unused, slot.host))
 
     def _host_lost(self, host: LiveInstance, error: InstanceError) -> None:
         """An instance is gone: its inputs go back to their queues, another instance is found."""
@@ -296,12 +344,12 @@ class Session(Containers):
         work = []
         with self.lock:
             closed = self._closed
-            if not closed and host in self._hosts:  # else the end of the run gives it up
-                self._hosts.remove(host)
-                self._gone.append(host)
-                self._leaving.append(self._leave(host))
+            if not closed:  # else the end of the run gives it up
+                self._part_with(host)
             for pool in self._pools.values():
                 arrivals: list[Arrival] = []
+                if self._prepared.pop((id(host), id(pool)), None) is not None:
+                    arrivals += ends.bereaved(pool, error, bool(self._hosts_for(pool)))
                 for slot in [s for s in pool.slots.values() if s.host is host]:
                     arrivals += ends.lost(pool, slot, error)
                     children += nested.orphans(slot)

@@ -39,7 +39,7 @@ class Slot:
     its inputs wait for calls of their own. ``heard``: when it last made progress, or got something
     to do. ``since``: when it became ready; ``idle``: when it ran dry. ``book``: the calls that its
     inputs made, for :mod:`.nested`. ``ended``: it was told that nothing more comes; ``gone``: it
-    has said its last word.
+    has said its last word. ``before``: starts that had been lost in a row when it was started.
     """
 
     host: Any
@@ -58,6 +58,7 @@ class Slot:
     book: Any = None
     ended: bool = False
     gone: bool = False
+    before: int = 0
     heard: float = 0.0
     since: float = 0.0
     idle: float = 0.0

@@ -39,12 +39,12 @@ def files_of(spec: FunctionSpec, notice: Callable[[str], None]) -> list[mounts.F
     return mounts.collect(*groups)
 
 
-def left_behind(spec: FunctionSpec, error: BaseException) -> str:
+def left_behind(spec: FunctionSpec, missing: str) -> str:
     """What to say when a container lacks a module that lies beside the function's file."""
     file = spec.source.file
-    if not isinstance(error, ModuleNotFoundError) or not error.name or file is None:
+    if file is None:
         return ""
-    name = error.name.partition(".")[0]
+    name = missing.partition(".")[0]
     if not (file.with_name(f"{name}.py").is_file() or file.with_name(name).is_dir()):
         return ""
     return (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import stat
 import threading
@@ -196,10 +197,10 @@ class Bulk:
     def _start(self) -> None:
         """Serve, from the first transfer on."""
         if not self._started and self._server is not None:
-            self._started = True
             threading.Thread(
                 target=self._accept, args=(self._server,), name="byoc-bulk", daemon=True
             ).start()
+            self._started = True
 
     def _accept(self, server: socket.socket) -> None:
         while True:
@@ -213,12 +214,21 @@ class Bulk:
             with self._changed:
                 full = self._channels >= MOST_CHANNELS
                 self._channels += 0 if full else 1
-            if full:
-                channel.close()
-            else:
-                threading.Thread(
-                    target=self._serve, args=(channel,), name="byoc-bulk", daemon=True
-                ).start()
+            if full or not self._serves(channel):
+                channel.close()  # the client sees it, and tries again
+
+    def _serves(self, channel: socket.socket) -> bool:
+        """Whether there is a thread for it now; else user code has too many."""
+        server = threading.Thread(
+            target=self._serve, args=(channel,), name="byoc-bulk", daemon=True
+        )
+        try:
+            server.start()
+        except RuntimeError:
+            with self._changed:
+                self._channels -= 1
+            return False
+        return True
 
     def _give_up(self, server: socket.socket, error: OSError) -> None:
         """No channel can be had any more: a client must find that out, instead of waiting."""
@@ -256,14 +266,19 @@ class Bulk:
     def _put(self, channel: socket.socket, token: bytes, offset: int, length: int) -> bool:
         """Bytes of a transfer; those of one whose message has not been read yet wait for that."""
         with self._changed:
-            while token not in self._incoming:
-                self._changed.wait()
+            while token not in self._incoming:  # its message may be read in hours
+                if _over(channel):
+                    return False  # a connection that was cut: it shall not take up a place
+                self._changed.wait(SLICE)
             transfer = self._incoming[token]
             if not transfer.has_piece(offset, length):
                 return False
             while offset in transfer.writers:  # of a connection that was cut: it shall not go on
-                transfer.writers[offset].shutdown(socket.SHUT_RDWR)
-                self._changed.wait()
+                try:
+                    transfer.writers[offset].shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # it has just ended
+                self._changed.wait(SLICE)
             known = offset in transfer.have or transfer.data is None
             if known or transfer.data is None:
                 into = memoryview(bytearray(length))
@@ -301,6 +316,13 @@ class Bulk:
             self._changed.notify_all()
         channel.sendall(bulk.YES)
         return True
+
+
+def _over(channel: socket.socket) -> bool:
+    """Whether the other end is gone, read or not what it left."""
+    look = select.poll()
+    look.register(channel, 0)
+    return bool(look.poll(0))
 
 
 def _filled(channel: socket.socket, view: memoryview) -> bool:

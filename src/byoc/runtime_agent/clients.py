@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Deque, Dict, List
 
 from ..wire import VERSION, link
-from . import bulk, containers
+from . import bulk, containers, forward
 from .host import note
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ class Door:
             return
         try:
             if connection.attached:
+                self._agent.brisk |= len(data) < forward.SMALL
                 self._agent.received(data)
             else:
                 self._greet(connection, data)

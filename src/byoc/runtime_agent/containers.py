@@ -229,6 +229,13 @@ class Zygote:
         self._unborn: Dict[int, Container] = {}  # by the number of the request
         self._living: Dict[int, Container] = {}  # by pid
         self._partial = b""
+        self._served = False  # it has begun to work
+        ours.setblocking(False)  # a zygote that user code stopped must not stop the agent
+
+    def rouse(self) -> None:
+        """Have it go on if user code has stopped it; a running one does not notice."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGCONT)
 
     def fork(self, container: Container) -> None:
         """Ask for a container; its pid follows by :meth:`news`. Raises OSError."""
@@ -250,7 +257,10 @@ class Zygote:
             container.board.mark(STARTING, time.monotonic())
             for handle in (container.input, *container.logs):
                 os.set_blocking(handle, False)
-            handoff.request(self.control, {"n": self._next}, fds)
+            try:
+                handoff.request(self.control, {"n": self._next}, fds)
+            except BlockingIOError as error:
+                raise OSError("what starts containers here takes no more requests") from error
             failed.pop_all()
         self._unborn[self._next] = container
         self._next += 1
@@ -259,6 +269,8 @@ class Zygote:
         """Take in what the zygote says of its containers; False when it is gone."""
         try:
             data = self.control.recv(65536)
+        except BlockingIOError:
+            return True
         except ConnectionResetError:
             data = b""
         if not data:
@@ -266,6 +278,7 @@ class Zygote:
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             word = json.loads(line.decode())
+            self._served = True
             if "error" in word:
                 self._unborn.pop(word["n"]).fail(word["error"])
             elif "n" in word:
@@ -291,7 +304,10 @@ class Zygote:
             self.process.kill()
             code = self.process.wait()
         for container in self._unborn.values():
-            container.fail("%s ended with code %d" % (self.python, code))
+            if self._served:  # it could start containers: these are lost, as others are
+                container.kill("lost")
+            else:
+                container.fail("%s ended with code %d" % (self.python, code))
         for container in self._living.values():
             container.kill("lost")
             if container.status is None:

@@ -26,6 +26,8 @@ DRAIN_LIMIT = 1024 * 1024
 """Bytes of output read from a container that has ended: the most that a pipe holds of what it had
 written; beyond that somebody else is writing there."""
 LOGS = 1
+SMALL = 1024
+"""Bytes of a message below which somebody may be waiting for one short call."""
 
 
 class Tap:
@@ -137,6 +139,7 @@ class Tap:
         if data:
             if container.logs:
                 self._logs_first()
+            self.agent.brisk |= len(data) < SMALL
             self.agent.link.send(container.stream, data)
             if not self.agent.room(container.stream):
                 self.adjust()

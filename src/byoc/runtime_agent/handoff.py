@@ -50,8 +50,8 @@ def receive(control: socket.socket) -> Optional[Tuple[Dict[str, Any], List[int]]
 
 
 def request(control: socket.socket, head: Dict[str, Any], fds: List[int]) -> None:
-    """The agent's side of :func:`receive`."""
+    """The agent's side of :func:`receive`. In one piece, so that a full socket takes none of it:
+    raises BlockingIOError then, where the socket does not wait."""
     body = json.dumps(head).encode()
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())]
-    control.sendmsg([_SIZE.pack(len(body))], rights)
-    control.sendall(body)
+    control.sendmsg([_SIZE.pack(len(body)), body], rights)

@@ -29,6 +29,7 @@ class Requests:
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.store = filestore.FileStore(os.path.abspath("."))
+        self._filing = threading.Lock()
         self._writers: Dict[str, filestore.BlobWriter] = {}
         self.handlers: Dict[str, Callable[[Message], None]] = {
             "lease": self.lease,
@@ -106,15 +107,23 @@ class Requests:
 
     def files(self, message: Message) -> None:
         """Make ``entries`` the files below ``root``; answers with the digests still missing."""
+        session = self.agent.session
+        self._apart("byoc-files", message.head, lambda: self._files(message, session))
+
+    def _files(self, message: Message, session: str) -> Callable[[], None]:
+        """In a thread, since gigabytes may have to be copied; one at a time."""
         head = message.head
-        for digest, data in zip(head.get("inline", []), message.buffers):
-            self.store.put(digest, data)
-        entries = [filestore.Entry.from_json(row) for row in head["entries"]]
-        missing = self.store.missing(entries)
-        if not missing:
-            target = filestore.Target(head["root"], bool(head["real_root"]))
-            self.store.materialize(entries, target)
-        self.reply(head, missing=missing)
+        with self._filing:
+            if self.agent.session != session:
+                return lambda: None  # nobody wants them any more
+            for digest, data in zip(head.get("inline", []), message.buffers):
+                self.store.put(digest, data)
+            entries = [filestore.Entry.from_json(row) for row in head["entries"]]
+            missing = self.store.missing(entries)
+            if not missing:
+                target = filestore.Target(head["root"], bool(head["real_root"]))
+                self.store.materialize(entries, target)
+        return lambda: self.reply(head, missing=missing)
 
     def blobs(self, message: Message) -> None:
         """Pieces of contents, in order: ``parts`` is a list of [digest, this is its last piece]."""
@@ -138,17 +147,28 @@ class Requests:
         def log(data: bytes) -> None:
             self.in_session(lambda: self.agent.log({"build": head["req"]}, data), session)
 
-        def build() -> None:
-            try:
-                found = envbuild.ensure(head["plan"], head["cache"], head["uv"], log)
-            except Exception as error:  # noqa: BLE001 - the client waits for an answer
-                tail = getattr(error, "tail", "")
-                failure = error
-                self.in_session(lambda: self.fail(head, failure, tail=tail), session)
-                return
-            self.in_session(lambda: self._built(head, found), session)
+        def build() -> Callable[[], None]:
+            found = envbuild.ensure(head["plan"], head["cache"], head["uv"], log)
+            return lambda: self._built(head, found)
 
-        threading.Thread(target=build, name="byoc-env", daemon=True).start()
+        self._apart("byoc-env", head, build)
+
+    def _apart(
+        self, name: str, head: Dict[str, Any], work: Callable[[], Callable[[], None]]
+    ) -> None:
+        """Do the work of a request in a thread, and in the loop what it returns, or tell of its
+        failure."""
+        session = self.agent.session
+
+        def run() -> None:
+            try:
+                then = work()
+            except Exception as error:  # noqa: BLE001 - the client waits for an answer
+                failed, tail = error, getattr(error, "tail", "")
+                then = lambda: self.fail(head, failed, tail=tail)  # noqa: E731
+            self.in_session(then, session)
+
+        threading.Thread(target=run, name=name, daemon=True).start()
 
     def in_session(self, call: Callable[[], None], session: str = "") -> None:
         """From any thread: run ``call`` in the loop, unless the session is over by then."""

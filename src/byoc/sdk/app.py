@@ -265,6 +265,12 @@ class App:
             raise InvalidError("the app is running already")
         return running.RunContext(self, name or "")
 
+    def _kept(self) -> list[FunctionSpec]:
+        """What may have ``min_containers``: functions, and classes that need no parameters."""
+        functions = [one.spec for one in self.registered_functions.values()]
+        classes = [one.bare() for one in self.registered_classes.values()]
+        return [*functions, *(spec for spec in classes if spec is not None)]
+
     @contextlib.contextmanager
     def bound(self, session: Session) -> Iterator[App]:
         """Calls of this app's functions go to ``session`` meanwhile."""
@@ -272,7 +278,7 @@ class App:
             raise InvalidError("the app is running already")
         self._session = session
         session.resolve = self.resolve
-        session.kept = lambda: [one.spec for one in self.registered_functions.values()]
+        session.kept = self._kept
         try:
             with context.opened(session):
                 yield self
@@ -292,7 +298,7 @@ def _check_function(raw: Any, decorator: str = "function") -> None:
             f"{raw.__name__} is a @byoc.method(), which belongs into a class",
             hints=("decorate the class with @app.cls() and leave out @app.function()",),
         )
-    if not inspect.isfunction(raw):
+    if not (callable(raw) and inspect.isfunction(inspect.unwrap(raw))):
         raise ArgumentError(f"@app.{decorator}() decorates a function, not {type(raw).__name__}")
     outer = raw.__qualname__.rpartition(".")[0]
     if decorator == "function" and outer and not outer.endswith("<locals>"):

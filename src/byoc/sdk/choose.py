@@ -118,7 +118,7 @@ def _named(module: ModuleType, name: str, shown: str, ranks: list[dict[str, Runn
     if isinstance(value, App):
         mine = {n: r for n, r in known.items() if r.app is value}
         return _only(mine, shown, f"{name!r} is an App: say what of it to run")
-    found = _registered(module, name) or _hidden(ranks, name)
+    found = _registered(module, name) or _hidden(ranks, name) or _called(known, name)
     if found is not None:
         return found
     if callable(value):
@@ -142,6 +142,14 @@ def _hidden(ranks: list[dict[str, Runnable]], name: str) -> Runnable | None:
         for full, runnable in rank.items():
             if full.partition(".")[2] == name:
                 return runnable
+    return None
+
+
+def _called(known: Mapping[str, Runnable], name: str) -> Runnable | None:
+    """``file.py::name`` for one that has another variable's name in the module."""
+    for runnable in known.values():
+        if not isinstance(runnable.target, MethodOf) and runnable.target.name == name:
+            return runnable
     return None
 
 

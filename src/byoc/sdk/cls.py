@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidError
+from ..errors import ArgumentError, InvalidError
 from ..notices import loop_is_running
 from . import declare, hooks, marks, parameters
-from .function import Elsewhere, Function, find, key_of
+from .autoscaler import Autoscaler
+from .function import Elsewhere, Function, find, key_of, running_session
 from .later import Later
 
 if TYPE_CHECKING:
@@ -72,6 +73,13 @@ class Cls:
             return self.spec
         specs, key = self._base._specs, (text, self.spec.variant)
         return specs.get(key) or specs.setdefault(key, replace(self.spec, parameters=text))
+
+    def bare(self) -> FunctionSpec | None:
+        """The spec of the object that is made without parameters; None where some are needed."""
+        try:
+            return self.spec_with(parameters.write(self.raw, (), {}))
+        except ArgumentError:
+            return None
 
     def arrived(self, raw: type) -> None:
         """Its code, which came after the reference to it."""
@@ -158,8 +166,8 @@ class Obj:
         handle = self._handle
         if name in dict(handle.spec.methods):
             return handle.function(name)
-        if name in _LATER:
-            return _LATER[name]
+        if name in _SCALING:
+            return handle.scaling(name)
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(handle.instance(), name)
@@ -192,6 +200,14 @@ class Handle:
             found = Function(self.owner.app, self.spec, name, owner=self)
             self._functions[name] = found
         return found
+
+    def scaling(self, name: str) -> Any:
+        """The autoscaler of its containers, or one of its old names."""
+        found = Autoscaler(self.owner.name, self.spec, self._running)
+        return found if name == "autoscaler" else getattr(found, name)
+
+    def _running(self, what: str) -> Any:
+        return running_session(self.owner, what)
 
     def varied(self, changes: Mapping[str, Any]) -> Obj:
         """The same object of a variant of its class."""
@@ -251,14 +267,8 @@ class Handle:
             yield value
 
 
-_LATER = {
-    name: Later(hint).named(f"Obj.{name}")
-    for name, hint in (
-        ("keep_warm", "set min_containers= on its class"),
-        ("autoscaler", "set min_containers= and max_containers= on its class"),
-        ("update_autoscaler", "set min_containers= and max_containers= on its class"),
-    )
-}
+_SCALING = frozenset(("autoscaler", "keep_warm", "update_autoscaler"))
+"""What Modal's objects have besides their methods."""
 
 
 def _attach(instance: Any, obj: Obj) -> None:

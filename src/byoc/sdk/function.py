@@ -10,6 +10,7 @@ from ..errors import ExecutionError, InvalidError
 from ..images.recipe import in_container
 from ..notices import deprecated
 from . import context, declare, maps
+from .autoscaler import Autoscaler
 from .call import FunctionCall
 from .later import Later
 from .maps import MapResult
@@ -74,7 +75,7 @@ class Function:
 
     # --- calling --------------------------------------------------------------------------
 
-    def local(self, *args: Any, **kwargs: Any) -> Any:
+    def local(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run it here, in this process; an async function gives its coroutine. The first call of a
         method of an object runs the object's enter hooks."""
         if self._owner is not None:
@@ -82,7 +83,7 @@ class Function:
         return self.raw_f(*args, **kwargs)
 
     @blocking
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run it once on an instance and return its value.
 
         Raises the remote exception as itself, with its remote frames; FunctionTimeoutError when it
@@ -94,14 +95,14 @@ class Function:
         return calls.call(session, self.spec, args, kwargs, self.method)
 
     @remote.twin
-    async def _remote_later(self, *args: Any, **kwargs: Any) -> Any:
+    async def _remote_later(self, /, *args: Any, **kwargs: Any) -> Any:
         session = self._running("remote")
         self._refuse_generator()
         awaiting = _lazy.load("byoc.sdk.awaiting")
         return await awaiting.call(session, self.spec, args, kwargs, self.method)
 
     @streaming
-    def remote_gen(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    def remote_gen(self, /, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """Run a generator function remotely; yields each value as it comes."""
         session = self._running("remote_gen")
         self._refuse_plain()
@@ -110,7 +111,7 @@ class Function:
         return found
 
     @remote_gen.twin
-    def _remote_gen_later(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+    def _remote_gen_later(self, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         session = self._running("remote_gen")
         self._refuse_plain()
         awaiting = _lazy.load("byoc.sdk.awaiting")
@@ -192,7 +193,7 @@ class Function:
             pass
 
     @blocking
-    def spawn(self, *args: Any, **kwargs: Any) -> FunctionCall:
+    def spawn(self, /, *args: Any, **kwargs: Any) -> FunctionCall:
         """Start it and return at once; ask the :class:`FunctionCall` for the result later."""
         session = self._running("spawn")
         self._refuse_generator()
@@ -202,24 +203,24 @@ class Function:
     @blocking
     def spawn_map(self, *input_iterators: Iterable[Any], kwargs: Mapping[str, Any] = {}) -> None:
         """Start it for each item and return once all are sent; the results are dropped."""
-        self._spawn_map("spawn_map", input_iterators, kwargs)
+        self._start_all("spawn_map", "start_all", input_iterators, kwargs)
 
     @blocking
     def experimental_spawn_map(
         self, *input_iterators: Iterable[Any], kwargs: Mapping[str, Any] = {}
     ) -> FunctionCall:
         """Start it for each item; the FunctionCall has one input per item."""
-        return FunctionCall(self._spawn_map("experimental_spawn_map", input_iterators, kwargs))
+        started = self._start_all("experimental_spawn_map", "spawn_map", input_iterators, kwargs)
+        return FunctionCall(started)
 
-    def _spawn_map(
-        self, what: str, input_iterators: Iterable[Any], kwargs: Mapping[str, Any]
-    ) -> list[Any]:
+    def _start_all(
+        self, what: str, how: str, input_iterators: Iterable[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
         session = self._running(what)
         self._refuse_generator()
         arguments = maps.zipped(what, input_iterators)
-        calls = _lazy.load("byoc.engine.calls")
-        found: list[Any] = calls.spawn_map(session, self.spec, arguments, kwargs, self.method)
-        return found
+        start = _lazy.load(f"byoc.engine.calls:{how}")
+        return start(session, self.spec, arguments, kwargs, self.method)
 
     def _map(
         self,
@@ -243,18 +244,7 @@ class Function:
         return MapResult(run, self.name)
 
     def _running(self, what: str) -> Any:
-        """The session of the running app. Raises ExecutionError when there is none."""
-        session = self.app.session
-        if session is not None:
-            return session
-        where = "this process of a container" if in_container() else "the app"
-        raise ExecutionError(
-            f"{self.name}.{what}(): {where} is not running",
-            hints=(
-                "start the program by `byoc run FILE.py`",
-                "or put the calls in `with app.run():`",
-            ),
-        )
+        return running_session(self, what)
 
     def _refuse_generator(self) -> None:
         if self.is_generator:
@@ -298,6 +288,28 @@ class Function:
             spec = base._variants.setdefault(text, declare.varied(base.spec, self.name, text))
         return Function(self.app, spec, base=base)
 
+    # --- scaling --------------------------------------------------------------------------
+
+    @property
+    def autoscaler(self) -> Autoscaler:
+        """Its bounds for the number of containers, to be asked for and changed during a run."""
+        return Autoscaler(self.name, self.spec, self._running)
+
+    @property
+    def update_autoscaler(self) -> Any:
+        """The old name of ``autoscaler.update``."""
+        return self.autoscaler.update_autoscaler
+
+    @property
+    def keep_warm(self) -> Any:
+        """The old way to change ``min_containers`` during a run."""
+        return self.autoscaler.keep_warm
+
+    @property
+    def get_current_stats(self) -> Any:
+        """``.backlog``, ``.num_total_runners``, ``.num_running_inputs``, ``.input_headroom``."""
+        return self.autoscaler.stats
+
     # --- what deployed apps bring, and old names ---------------------------------------------
 
     from_name = Later(_DEPLOYED)
@@ -305,10 +317,6 @@ class Function:
     from_id = Later(_DEPLOYED)
     object_id = Later(_DEPLOYED)
     get_dashboard_url = Later()
-    autoscaler = Later("set min_containers= and max_containers= where it is declared")
-    update_autoscaler = Later("set min_containers= and max_containers= where it is declared")
-    keep_warm = Later("set min_containers= where it is declared, or use with_options")
-    get_current_stats = Later("follow the run: byoc logs -f")
     stats = Later()
     metrics = Later()
     logs = Later("follow the run: byoc logs -f")
@@ -333,6 +341,21 @@ class Function:
         """The old way to the undecorated function."""
         deprecated("Function.get_raw_f()", "write .local(...) to call it")
         return self.raw_f
+
+
+def running_session(declared: Any, what: str) -> Any:
+    """The session of the app of a function or class. Raises ExecutionError when there is none."""
+    session = declared.app.session
+    if session is not None:
+        return session
+    where = "this process of a container" if in_container() else "the app"
+    raise ExecutionError(
+        f"{declared.name}.{what}(): {where} is not running",
+        hints=(
+            "start the program by `byoc run FILE.py`",
+            "or put the calls in `with app.run():`",
+        ),
+    )
 
 
 # --- references -------------------------------------------------------------------------------

@@ -54,16 +54,21 @@ def zipped(what: str, iterables: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     """The arguments of each call. Raises TypeError for what cannot be iterated."""
     given = tuple(iterables)
     for one in given:
-        if not hasattr(one, "__iter__"):
+        if not _iterable(one):
             raise TypeError(f"{what}() takes iterables, {type(one).__name__} is none")
     if not given:
         raise TypeError(f"{what}() needs at least one iterable")
     return zip(*given)
 
 
+def _iterable(one: Any) -> bool:
+    """``iter()`` takes it; data sets often have ``__getitem__`` only."""
+    return hasattr(one, "__iter__") or hasattr(type(one), "__getitem__")
+
+
 def unpacked(iterable: Any) -> Iterator[tuple[Any, ...]]:
     """The arguments of each call of a starmap. Raises TypeError for what cannot be iterated."""
-    if not hasattr(iterable, "__iter__"):
+    if not _iterable(iterable):
         raise TypeError(f"starmap() takes an iterable, {type(iterable).__name__} is none")
     return (tuple(item) for item in iterable)
 

@@ -29,7 +29,8 @@ def source_of(raw: Callable[..., Any], serialized: bool) -> Source:
     if main:
         spec = getattr(module, "__spec__", None)
         name = spec.name if spec is not None and spec.name else file.stem
-        name = name.removesuffix(".__main__")
+        if name.endswith(".__main__"):
+            name = name[: -len(".__main__")]
     if hasattr(module, "__path__") or "." in name:
         return Source(name, qualname, _top(name, file), package=True, main=main)
     return Source(name, qualname, file, main=main)

@@ -37,12 +37,12 @@ class Blocking(Generic[R]):
         self._method = method
         self._twin = twin
 
-    def __call__(self, *args: Any, **kwargs: Any) -> R:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> R:
         if loop_is_running():
             blocking_in_loop(_label(self._instance, self._method))
         return self._method(self._instance, *args, **kwargs)
 
-    async def aio(self, *args: Any, **kwargs: Any) -> R:
+    async def aio(self, /, *args: Any, **kwargs: Any) -> R:
         """The same without blocking the running event loop."""
         if self._twin is not None:
             found: R = await self._twin(self._instance, *args, **kwargs)
@@ -63,7 +63,7 @@ class Streaming(Blocking[R]):
 
     __slots__ = ()
 
-    def aio(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+    def aio(self, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:  # type: ignore[override]
         """An asynchronous iterator over the same values."""
         if self._twin is not None:
             found: AsyncIterator[Any] = self._twin(self._instance, *args, **kwargs)
@@ -77,7 +77,7 @@ class Lazy(Streaming[R]):
 
     __slots__ = ()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> R:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> R:
         return self._method(self._instance, *args, **kwargs)
 
 

@@ -49,7 +49,7 @@ def named(head: Dict[str, Any], count: int, most: int) -> List[Aside]:
     """
     try:
         found = [Aside(int(i), bytes.fromhex(t), int(n)) for i, t, n in head["x"]]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise FrameError("a message whose buffers have no names") from error
     for one in found:
         if not (0 <= one.place < count and len(one.token) == TOKEN and one.size >= 0):

@@ -314,7 +314,9 @@ class Link:
 
     def consumed(self, stream: int, size: int) -> None:
         """Say that ``size`` received bytes of a stream were used: the peer may send more."""
-        receiver = self._receiver(stream)
+        receiver = self._receivers.get(stream)
+        if receiver is None:
+            return  # it brought nothing, or both ends are done with it
         receiver.consumed += size
         if receiver.consumed - receiver.told >= limits.STREAM_WINDOW // 4:
             receiver.told = receiver.consumed

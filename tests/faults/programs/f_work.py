@@ -133,3 +133,10 @@ def babbles() -> None:
             if stat.S_ISSOCK(os.fstat(handle).st_mode):
                 os.write(handle, bytes(1000))
     time.sleep(60)
+
+
+@app.function(max_containers=1)
+def talks(lines: int) -> int:
+    for _ in range(lines):
+        print("x" * 1023)
+    return lines
