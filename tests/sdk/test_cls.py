@@ -15,9 +15,9 @@ import pytest
 
 import byoc
 from byoc import exception
-from tests.sdk.inprocess import InProcess
 from byoc.sdk import parameters, serve
 from byoc.sdk.cls import Cls, Obj
+from tests.sdk.inprocess import InProcess
 
 app = byoc.App("classes")
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 STOP_WAIT = 2.5
-"""Seconds that what is cancelled has for its ``finally`` blocks when the container is told to leave:
-half of the grace for all, the other half is for its exit hooks."""
+"""Seconds that what is cancelled has for its ``finally`` blocks when the container is told to
+leave: half of the grace for all, the other half is for its exit hooks."""
 
 
 class Loops:
