@@ -54,13 +54,13 @@ class Watch:
                 self.asked.append(time.monotonic())
             return send(link, stream, head, *buffers)
 
-        def listening(link: Any, stream: int, handler: Any) -> Any:
+        def listening(link: Any, stream: int, handler: Any, **options: Any) -> Any:
             def hear(kind: int, payload: Any) -> Any:
                 if b'"t":"ready"' in bytes(payload[:400]).replace(b" ", b""):
                     self.ready.append(time.monotonic())
                 return handler(kind, payload)
 
-            return listen(link, stream, hear)
+            return listen(link, stream, hear, **options)
 
         patched: Any = AgentLink
         patched.send, patched.listen = sending, listening

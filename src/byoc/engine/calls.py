@@ -9,7 +9,19 @@ from __future__ import annotations
 import pickle
 import threading
 from queue import Empty, SimpleQueue
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from .. import limits
 from ..errors import CancelledError
@@ -134,7 +146,7 @@ class PendingCall:
 
     def __init__(self, home: Home, item: Optional[Input] = None) -> None:
         self._home = home
-        self._input = item
+        self._input: Union[Input, str, int, None] = item  # once it is done, only what names it
         # None or a list of those to be told; then the outcome, of a plain value only its bytes
         self._state: Any = None
 
@@ -150,6 +162,7 @@ class PendingCall:
             if type(told) in _FINAL:
                 return
             self._state = kept
+        self._input = item.call or item.id
         for tell in told or ():
             tell(_outcome_of(kept))
 
@@ -190,7 +203,7 @@ class PendingCall:
         """Drop the call; whoever waits gets CancelledError. Running code is interrupted, with
         ``kill`` its container ends."""
         item = self._input
-        if item is None or type(self._state) in _FINAL:
+        if not isinstance(item, Input) or type(self._state) in _FINAL:
             return
         if self._home.spec is not None:
             self._home.session.cancel(self._home.spec, [item], kill)
@@ -202,7 +215,8 @@ class PendingCall:
         """``fc-...``; from now on the call can be found by it, in the whole run."""
         item = self._input
         assert item is not None  # only between making and sending it
-        ident = item.call or "fc-%d" % item.id
+        name = (item.call or item.id) if isinstance(item, Input) else item
+        ident = name if isinstance(name, str) else "fc-%d" % name
         self._home.session.calls[ident] = self
         return ident
 
