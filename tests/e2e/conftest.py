@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,14 @@ def warm_home() -> Iterator[Path]:
     end_instances(home)
     gone(str(home), 30)
     shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def shared(warm_home: Path) -> Path:
+    """A folder that containers and tests both see and write: in the instances' cache."""
+    cache = warm_home / "local" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=cache))
 
 
 def another_python() -> str:

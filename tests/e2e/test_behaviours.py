@@ -8,7 +8,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 import warnings
@@ -32,14 +31,6 @@ def b(warm_home: Path) -> Iterator[Any]:
     """The functions of ``e2e_behaviours``, in one run for the whole module."""
     with e2e_behaviours.app.run():
         yield e2e_behaviours
-
-
-@pytest.fixture
-def shared(warm_home: Path) -> Path:
-    """A folder that containers and tests both see and write: in the instances' cache."""
-    cache = warm_home / "local" / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=cache))
 
 
 def test_old_and_new_parameters_are_accepted(b: Any) -> None:

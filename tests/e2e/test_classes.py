@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,6 @@ def c(warm_home: Path) -> Iterator[Any]:
     """The classes of ``e2e_classes``, in one run for the whole module."""
     with e2e_classes.app.run():
         yield e2e_classes
-
-
-@pytest.fixture
-def shared(warm_home: Path) -> Path:
-    """A folder that containers and tests both see and write: in the instances' cache."""
-    cache = warm_home / "local" / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=cache))
 
 
 def test_state_lives_in_the_container(c: Any) -> None:

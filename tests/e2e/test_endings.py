@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import e2e_endings
@@ -18,11 +17,9 @@ WAYS = sorted(e2e_endings.WAYS)
 
 
 @pytest.fixture
-def notes(warm_home: Path) -> Path:
+def notes(shared: Path) -> Path:
     """What containers note, in a folder that they share with the tests."""
-    cache = warm_home / "local" / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    notes = Path(tempfile.mkdtemp(dir=cache)) / "notes"
+    notes = shared / "notes"
     notes.touch()
     return notes
 

@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Se
 
 from .. import errors, limits
 from ..runtime_agent import payload
+from ..sdk import context
 from .credits import Credits
 from .loops import Loops
 
@@ -82,9 +83,7 @@ class Work:
         targets: Dict[str, Target],
         loops: Loops,
         send_item: Callable[[int, List[payload.Buffer]], None],
-        context: Any,
     ) -> None:
-        """``context``: :mod:`byoc.sdk.context`, in which inputs are named."""
         self.name = name
         self.targets = targets
         self.loops = loops

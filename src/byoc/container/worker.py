@@ -2,8 +2,7 @@
 
 Runs in a process forked by the zygote. Talks on one socket: messages of
 :mod:`byoc.wire.messages`, first ``start``, then ``in`` batches; answers ``ready`` or ``failed``,
-then ``out`` batches. The one module of the agent that loads what lies on higher floors: the user's
-program, and what of byoc it uses.
+then ``out`` batches.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import sys
 import threading
 import time
 import traceback
-from functools import partial
 from typing import Any, Dict, List, Optional, Union
 
 from .. import errors
@@ -138,7 +136,7 @@ class Container:
         """Environment, the user's code, its enter hooks; then the way to run its inputs."""
         head = start.head
         _surroundings(head)
-        session = Inside(self.channel, partial(self._parent, context.input_id))
+        session = Inside(self.channel, self._parent)
         context.enter_container(session)
         found = _unpickled(start) if head.get("pickled") else _imported(head)
         service = serve.service(found, head.get("parameters", ""))
@@ -149,7 +147,7 @@ class Container:
         if "" in targets:
             targets[""] = targets[""]._replace(generator=bool(head.get("generator")))
         name = head.get("qualname") or "the function"
-        self.work = Work(name, targets, self.loops, self._item, context)
+        self.work = Work(name, targets, self.loops, self._item)
         self.work.credits.listen = self.channel.read_always
         self.channel.handlers["more"] = self._more
         self.channel.on_end.append(self.work.credits.end)
@@ -162,10 +160,10 @@ class Container:
         size, wait = batch or (1, 0.0)
         return Crowd(self, most, int(size), float(wait))
 
-    def _parent(self, name: Any) -> int:
+    def _parent(self) -> int:
         """The input that this thread or task works on, else the one that runs where one runs at a
         time, else 0."""
-        ident = name.get()
+        ident = context.input_id.get()
         if ident:
             return int(ident[len("in-") :])
         return self.work.current if isinstance(self._runner, Single) else 0

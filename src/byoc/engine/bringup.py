@@ -9,7 +9,7 @@ from ..errors import Error, InstanceError
 from ..images import mounts, native
 from . import ends, scaling, sources, threads
 from .command import Commands
-from .inputs import FAILURE, Arrival, Buffer, Outcome
+from .inputs import FAILURE, Arrival, Buffer, Outcome, deliver
 from .live import LiveInstance
 from .pool import Pool
 from .spec import FunctionSpec
@@ -114,12 +114,9 @@ class BringingUp(Commands):
                 told = ends.give_back(pool, pool.clear(), error)
             else:
                 told = ends.fail_waiting(pool, Outcome(FAILURE, (), error))
-        self._deliver(told)
+        deliver(told)
         if again and pool.waiting:  # not for min_containers alone: that could go on for ever
             self._pump(pool)
 
     def _pump(self, pool: Pool) -> None:
         """Start and feed containers as the pool wants now."""
-
-    def _deliver(self, arrivals: list[Arrival]) -> None:
-        """Give outcomes to those who wait for them."""

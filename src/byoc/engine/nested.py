@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from ..clock import Clock
 from ..errors import Error, ExecutionError, NotFoundError
 from ..wire import messages
 from ..wire.link import FrameError
 from . import threads
 from .calls import Home, PendingCall
-from .inputs import ITEM, Arrival, Buffer, Input, Outcome, Sink
+from .inputs import ITEM, Arrival, Buffer, Input, Outcome, Runner
 from .pool import Pool
 from .slots import Slot
 from .spec import FunctionSpec
@@ -28,33 +27,11 @@ SMALL = 256 * 1024
 """Arguments up to this size are copied out of the message that brought them."""
 
 
-class Hub(Protocol):
+class Hub(Runner, Protocol):
     """What nested calls need of the session."""
 
-    calls: dict[str, Any]
     resolve: Callable[[str, str, str], FunctionSpec]
-    clock: Clock
     lock: threading.RLock
-
-    def submit(
-        self,
-        spec: FunctionSpec,
-        payloads: Sequence[Sequence[Buffer]],
-        sink: Sink,
-        register: Callable[[Input], None] | None = None,
-        method: str = "",
-        spawned: Sequence[str] = (),
-    ) -> list[Input]:
-        """As the session's."""
-
-    def cancel(self, spec: FunctionSpec, items: Sequence[Input], kill: bool = False) -> None:
-        """As the session's."""
-
-    def more(self, spec: FunctionSpec, item: Input, count: int) -> None:
-        """As the session's."""
-
-    def ask(self, call: str, sink: Sink) -> Input | None:
-        """As the session's."""
 
     def known(self, spec: FunctionSpec) -> bool:
         """Submitting an input of this function asks nobody else for anything."""

@@ -287,9 +287,6 @@ class Session(Containers):
         for retry in again:
             self._ticker.after(retry.delay, partial(self._again, pool, retry.input))
 
-    def _deliver(self, arrivals: list[Arrival]) -> None:
-        deliver(arrivals)
-
     def _again(self, pool: Pool, item: Input) -> None:
         with self.lock:
             dispatch.due_again(pool, item)
