@@ -296,6 +296,20 @@ def test_a_cut_while_idle_wakes_the_reader(relayed: Connection, relay: Relay) ->
         reading.result(5)
 
 
+def test_a_question_over_a_breaking_connection_is_answered(
+    connection: Connection, tmp_path: Path
+) -> None:
+    """Asking whether a socket may be reached never fails: the agent's link asks in mid start."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "door"))
+        listening.listen()
+        asked = connection.ask_streamlocal(str(tmp_path / "door"))
+        channel = asked._channel
+        until(channel.answered.is_set, 5)
+        connection._transport.sock.shutdown(socket.SHUT_WR)  # our thread has not noticed yet
+        assert asked.granted
+
+
 def test_a_frozen_network_heals(relayed: Connection, relay: Relay) -> None:
     """A silence that passes loses nothing."""
     stream = relayed.exec("cat", b"x")

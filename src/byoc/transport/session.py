@@ -19,6 +19,7 @@ paramiko (100 ms) must not be loaded by an import of byoc; :func:`classes` puts 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hmac
 import logging
@@ -364,8 +365,9 @@ class ChannelMixin(_Late):  # type: ignore[misc]
                 self.transport._send_user_message(message)
 
     def close(self) -> None:
-        """Close; nothing of this channel is sent behind it."""
-        with self.lock:
+        """Close; nothing of this channel is sent behind it. A connection that breaks meanwhile has
+        closed it as well."""
+        with self.lock, contextlib.suppress(EOFError):
             if not self.active or self.closed:
                 return
             for word in self._close_internal():
