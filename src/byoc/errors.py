@@ -14,11 +14,13 @@ The tree, by what the caller can do about it::
     |- PlacementError                 nothing that is allowed can hold the request
     |- ProviderError                  a cloud refused; keeps its code, message and request id
     |   |- CapacityError              try another zone, region, type or cloud
+    |   |- NotOfferedError            this type is not sold there at all
     |   |- QuotaError                 the account may not hold more
     |   |- BadRequestError            our request is wrong: stop
     |   |- AccessError                credentials or permissions: stop this cloud
     |   |- ThrottleError              ask again, slower
     |   |- TransientError             ask again
+    |   |- TokenError                 the launch token stands for something else: a new attempt
     |   `- UnclassifiedError          a code we do not know: logged, next offer
     |- InstanceError                  an instance misbehaved
     |   |- BootError                  it did not become reachable
@@ -206,11 +208,15 @@ class PlacementError(Error):
 class ProviderError(Error):
     """A provider refused. Keeps the vendor's own code, message and request id.
 
-    ``scope``: what the refusal is about (``instance``, ``type@zone``, ``region``, ``account``).
+    ``scope``: what the refusal is about, the narrowest thing that is known to be shut: ``request``
+    (only this one), ``offer`` (type, zone and market), ``type@zone`` (both markets), ``zone``,
+    ``bucket`` (every offer that draws on the quota ``bucket`` in the region), ``spot`` (the market
+    in the whole account), ``region``, ``cloud``. ``remember``: seconds for which placement keeps
+    off it, 0 for not at all. ``zones``: zones that the cloud itself says to try instead.
     """
 
     code = "provider"
-    _more = ("provider", "vendor_code", "request_id", "scope")
+    _more = ("provider", "vendor_code", "request_id", "scope", "bucket", "remember", "zones")
 
     def __init__(
         self,
@@ -220,6 +226,9 @@ class ProviderError(Error):
         vendor_code: str = "",
         request_id: str = "",
         scope: str = "",
+        bucket: str = "",
+        remember: float = 0.0,
+        zones: tuple[str, ...] = (),
         hints: tuple[str, ...] = (),
         done: str = "",
     ) -> None:
@@ -228,6 +237,9 @@ class ProviderError(Error):
         self.vendor_code = vendor_code
         self.request_id = request_id
         self.scope = scope
+        self.bucket = bucket
+        self.remember = remember
+        self.zones = zones
 
 
 class CapacityError(ProviderError, ResourceExhaustedError):
@@ -235,6 +247,12 @@ class CapacityError(ProviderError, ResourceExhaustedError):
 
     code = "capacity"
     retryable = True
+
+
+class NotOfferedError(ProviderError):
+    """The cloud does not sell this type there at all: try another zone or region."""
+
+    code = "not-offered"
 
 
 class QuotaError(ProviderError, ResourceExhaustedError):
@@ -267,6 +285,13 @@ class TransientError(ProviderError, ServiceError):
 
     code = "transient"
     retryable = True
+
+
+class TokenError(ProviderError):
+    """The launch token stands for another request, or for an instance that has ended: look up what
+    exists; a new attempt has a new token."""
+
+    code = "token"
 
 
 class UnclassifiedError(ProviderError):

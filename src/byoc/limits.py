@@ -11,6 +11,9 @@ LEASE = 90.0
 a reconnect after it; a dead laptop costs at most this."""
 LEASE_RENEW_EVERY = 15.0
 """A sixth of the lease, so five renewals in a row may be lost."""
+LIFETIME = 24 * 3600.0
+"""What a cloud itself gives an instance at most, where it can (GCP's maxRunDuration): the last net
+below the leases. A longer run says so with ``lifetime``."""
 IDLE_WINDOW = 60.0
 """How long an instance stays warm after a run, Modal's ``scaledown_window`` default."""
 END_GRACE = 5.0

@@ -56,6 +56,8 @@ class Resources(NamedTuple):
     ``gpus``: acceptable choices, best first; empty means no GPU. ``cpu``: physical cores.
     ``memory``: MiB. ``disk``: MiB. ``market``: ``spot``, ``on-demand`` or None (either).
     ``clouds``, ``regions``: allowed ones, empty means all. ``max_price``: dollars an hour.
+    ``exclude``: patterns (``*`` and ``?``) of offers that are never taken, matched against an
+    offer's key and each beginning of it: ``oci``, ``aws/us-east-1``, ``gcp/*/*/a3-*``.
     """
 
     gpus: tuple[GpuRequest, ...] = ()
@@ -66,6 +68,7 @@ class Resources(NamedTuple):
     clouds: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     max_price: float | None = None
+    exclude: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """For people: ``H100:8 or A100, 4 CPU, 16384 MiB``."""
@@ -78,8 +81,11 @@ class Resources(NamedTuple):
 class Offer(NamedTuple):
     """One thing a provider sells. ``price``: dollars an hour, None when unknown.
 
-    ``gpu``/``gpu_count``: canonical name and number held (empty, 0 for none). ``cpus``: physical
-    cores. ``memory``/``disk``: MiB.
+    ``zone``: empty for an offer of a whole region, whose zone is chosen when it is tried.
+    ``gpu``/``gpu_count``: canonical name and number held (empty, 0 for none). ``gpu_memory``: MiB
+    of one GPU. ``cpus``: physical cores; ``vcpus``: what the cloud counts quotas in, 0 when
+    unknown. ``memory``/``disk``: MiB. ``arch``: ``x86_64`` | ``arm64``, empty when unknown.
+    ``minimum``: seconds that are billed at least.
     """
 
     cloud: str
@@ -93,6 +99,10 @@ class Offer(NamedTuple):
     disk: int = 0
     gpu: str = ""
     gpu_count: int = 0
+    gpu_memory: int = 0
+    vcpus: float = 0.0
+    arch: str = ""
+    minimum: float = 0.0
 
     def key(self) -> str:
         """``cloud/region/zone/type/market``: names this offer in the journal."""

@@ -47,6 +47,10 @@ class Settings(NamedTuple):
     empty means all. ``market``: ``spot``, ``on-demand`` or None (either). ``gpu``, ``cpu``,
     ``memory``, ``disk``, ``timeout``: defaults for functions that do not say; None or empty leaves
     the SDK's own default. ``keep``: leave the instance warm for ``idle`` seconds after a run.
+    ``exclude``: patterns of offers never taken, as in :class:`~byoc.resources.Resources`.
+    ``lifetime``: seconds after which a cloud deletes an instance by itself, where it can.
+    ``ingress``: networks that may reach instances by SSH; empty means this client's own address.
+    ``options``: each cloud's own settings, ``aws.profile`` and the like.
     """
 
     home: Path
@@ -65,11 +69,24 @@ class Settings(NamedTuple):
     boot_lease: float = limits.BOOT_LEASE
     boot_timeout: float = limits.BOOT_TIMEOUT
     connect_timeout: float = limits.CONNECT_TIMEOUT
+    exclude: tuple[str, ...] = ()
+    lifetime: float = limits.LIFETIME
+    ingress: tuple[str, ...] = ()
+    options: Mapping[str, str] = MappingProxyType({})
     origins: Mapping[str, str] = MappingProxyType({})
 
     def used_clouds(self) -> tuple[str, ...]:
         """The configured clouds, or this computer when there are none."""
         return self.clouds or (LOCAL,)
+
+    def of_cloud(self, name: str) -> dict[str, str]:
+        """The options of one cloud by their short names, with ``ingress`` as a comma list."""
+        found = {
+            key.partition(".")[2]: value
+            for key, value in self.options.items()
+            if key.partition(".")[0] == name
+        }
+        return {**found, "ingress": ",".join(self.ingress)} if self.ingress else found
 
     def origin(self, key: str) -> str:
         """Where the value of ``key`` came from: ``default``, a file's path, ``BYOC_X`` or a flag.
@@ -112,6 +129,15 @@ def _flag(value: object) -> bool:
     if lowered in _TRUE or lowered in _FALSE:
         return lowered in _TRUE
     raise ValueError("must be true or false")
+
+
+def _networks(value: object) -> tuple[str, ...]:
+    import ipaddress  # deferred: 4 ms that only this setting needs
+
+    try:
+        return tuple(str(ipaddress.ip_network(one)) for one in _names(value))
+    except ValueError as error:
+        raise ValueError(f"must be networks such as 203.0.113.7/32 ({error})") from None
 
 
 def _number(value: object, what: str) -> float:
@@ -159,6 +185,13 @@ def _mib(value: object) -> int:
     return int(number)
 
 
+def _port(value: object) -> str:
+    number = _number(value, "a port number")
+    if not 0 < number < 65536 or number != int(number):
+        raise ValueError("must be a port number")
+    return str(int(number))
+
+
 def _gpu(value: object) -> tuple[GpuRequest, ...]:
     if value is not None and not isinstance(value, (str, list, tuple)):
         raise ValueError("must be a GPU name or a list of them")
@@ -196,6 +229,28 @@ KEYS: Mapping[str, Key] = {
         Key("boot_lease", _some_seconds, "seconds a booted instance waits for its first client"),
         Key("boot_timeout", _some_seconds, "seconds until an instance must be reachable"),
         Key("connect_timeout", _some_seconds, "seconds one connection attempt may take"),
+        Key("exclude", _names, "offers never taken: oci, aws/us-east-1, gcp/*/*/a3-*"),
+        Key("lifetime", _some_seconds, "seconds after which the cloud itself deletes an instance"),
+        Key("ingress", _networks, "networks that may reach instances; none means this address"),
+        Key("aws.profile", _text, "profile of AWS's own configuration"),
+        Key("aws.endpoint", _text, "address of an emulated AWS"),
+        Key("aws.image", _text, "machine image instead of the usual ones (ami-...)"),
+        Key("aws.subnet", _text, "subnet to launch in, instead of the default ones"),
+        Key("aws.security_group", _text, "security group, instead of one that byoc makes"),
+        Key("aws.ssh_port", _port, "port of instances' SSH server"),
+        Key("gcp.project", _text, "project to rent in"),
+        Key("gcp.endpoint", _text, "address of an emulated Compute Engine"),
+        Key("gcp.image", _text, "machine image: projects/P/global/images/family/F"),
+        Key("gcp.network", _text, "network to launch in, instead of 'default'"),
+        Key("gcp.service_account", _text, "account that instances act as; none unless named"),
+        Key("gcp.ssh_port", _port, "port of instances' SSH server"),
+        Key("oci.profile", _text, "profile of OCI's own configuration"),
+        Key("oci.config_file", _text, "OCI's own configuration, instead of ~/.oci/config"),
+        Key("oci.compartment", _text, "compartment to rent in, instead of the tenancy's root"),
+        Key("oci.endpoint", _text, "address of an emulated OCI"),
+        Key("oci.image", _text, "machine image instead of the usual ones (an OCID)"),
+        Key("oci.subnet", _text, "subnet to launch in, instead of one that byoc makes"),
+        Key("oci.ssh_port", _port, "port of instances' SSH server"),
         Key("home", _text, "the data folder; only BYOC_HOME sets it"),
     )
 }
@@ -222,14 +277,23 @@ def load(
                 raise SettingsError(
                     f"{file}: 'home' cannot be set in a file", hints=(f"set {HOME_VARIABLE}",)
                 )
-            _put(values, origins, key, value, str(file))
+            for name, one in _flat(key, value):
+                _put(values, origins, name, one, str(file))
     for key, variable, text in _variables(environ):
         _put(values, origins, key, text, variable)
     for raw, value in (flags or {}).items():
         if value is not None:
             key = raw.replace("-", "_")
             _put(values, origins, key, value, "--" + key.replace("_", "-"))
-    return Settings(origins=origins, **values)
+    options = {key: values.pop(key) for key in [*values] if "." in key}
+    return Settings(origins=origins, options=options, **values)
+
+
+def _flat(key: str, value: object) -> list[tuple[str, object]]:
+    """A cloud's table as dotted settings; any other value as it is."""
+    if isinstance(value, dict) and any(name.startswith(f"{key}.") for name in KEYS):
+        return [(f"{key}.{str(name).replace('-', '_')}", one) for name, one in value.items()]
+    return [(key, value)]
 
 
 def _put(
@@ -273,12 +337,13 @@ def _variables(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
         key, text = variable[len(ENV_PREFIX) :].lower(), environ[variable]
         if not text:
             continue
-        if key in KEYS:
-            found.append((key, variable, text))
+        dotted = key.replace("_", ".", 1)  # BYOC_AWS_SSH_PORT is aws.ssh_port
+        if key in KEYS or dotted in KEYS:
+            found.append((key if key in KEYS else dotted, variable, text))
         elif close := _close(key):
             raise SettingsError(
                 f"the environment sets {variable}, which is no setting",
-                hints=(f"did you mean {ENV_PREFIX}{close.upper()}?",),
+                hints=(f"did you mean {ENV_PREFIX}{close.replace('.', '_').upper()}?",),
             )
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from .. import providers
 from ..clock import Clock
@@ -15,8 +14,8 @@ from ..settings import Settings
 class Registry(Mapping[str, Provider]):
     """Every provider of this version by name, each made when it is first asked for."""
 
-    def __init__(self, home: Path, environ: Mapping[str, str], clock: Clock) -> None:
-        self._home = home
+    def __init__(self, settings: Settings, environ: Mapping[str, str], clock: Clock) -> None:
+        self._settings = settings
         self._environ = environ
         self._clock = clock
         self._made: dict[str, Provider] = {}
@@ -25,7 +24,10 @@ class Registry(Mapping[str, Provider]):
         if name not in providers.names():
             raise KeyError(name)
         if name not in self._made:
-            self._made[name] = providers.get(name, self._home, self._environ, self._clock)
+            options = self._settings.of_cloud(name)
+            self._made[name] = providers.get(
+                name, self._settings.home, self._environ, self._clock, options
+            )
         return self._made[name]
 
     def __contains__(self, name: object) -> bool:
@@ -40,7 +42,7 @@ class Registry(Mapping[str, Provider]):
 
 def registry(settings: Settings, environ: Mapping[str, str], clock: Clock) -> Registry:
     """The registry for a data folder. Raises SettingsError for a cloud it does not know."""
-    found = Registry(settings.home, environ, clock)
+    found = Registry(settings, environ, clock)
     for name in settings.clouds:
         if name not in found:
             raise SettingsError(

@@ -1,4 +1,4 @@
-"""The contract that every provider fulfils. Six methods and a record of traits.
+"""The contract that every provider fulfils. Nine methods and a record of traits.
 
 A provider is a thin adapter. It keeps no state, raises only the classes of :mod:`byoc.errors`
 (its table of vendor codes is data), and never retries a launch by itself.
@@ -6,9 +6,11 @@ A provider is a thin adapter. It keeps no state, raises only the classes of :mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from ..errors import ProviderError
 from ..resources import Offer
 
 OWNER_TAG = "byoc-owner"
@@ -36,7 +38,9 @@ class LaunchRequest(NamedTuple):
 
     ``tags`` go into the create call itself. ``host_key`` is injected at boot and pinned by the
     client. ``authorized_key``: the client's public key line. ``boot_lease``: seconds after power-on
-    at which the machine ends itself unless an agent has extended its lease.
+    at which the machine ends itself unless an agent has extended its lease. ``disk``: MiB that the
+    boot disk has at least, 0 for the image's own size. ``lifetime``: seconds after which the cloud
+    itself deletes the instance, where it can, whatever becomes of everything else.
     """
 
     token: str
@@ -45,15 +49,21 @@ class LaunchRequest(NamedTuple):
     host_key: HostKey
     authorized_key: str
     boot_lease: float
+    disk: int = 0
+    lifetime: float = 0.0
 
 
 class Instance(NamedTuple):
-    """One rented machine as its provider sees it.
+    """One rented thing as its provider sees it: a machine, or what was made along with one.
 
-    ``state``: ``pending`` | ``running`` | ``ending`` | ``gone``. ``address``/``port`` are empty/0
-    until known. ``host_key``: the pinned public line when the provider can tell it, else empty.
-    ``started``: when billing began, seconds since the epoch (the provider's own clock).
-    ``detail``: why it is in this state, in the provider's words.
+    ``id``: what :meth:`Provider.get` and :meth:`Provider.terminate` take, region or zone included
+    where the cloud's own id does not tell it (``us-east-1/i-0ab12``). ``state``: ``pending`` |
+    ``running`` | ``ending`` | ``gone``. ``address``/``port`` are empty/0 until known. ``host_key``:
+    the pinned public line when the provider can tell it, else empty. ``started``: when billing
+    began, seconds since the epoch (the provider's own clock). ``detail``: why it is in this state,
+    in the provider's words; of a pending one, what it waits for. ``failure``: the classified reason
+    for which the cloud did not make it or took it away, None when there is none. ``kind``:
+    ``instance``, or ``disk`` | ``address`` | ``firewall`` | ``network`` | ``key`` | ``image``.
     """
 
     provider: str
@@ -67,6 +77,51 @@ class Instance(NamedTuple):
     host_key: str = ""
     started: float = 0.0
     detail: str = ""
+    failure: ProviderError | None = None
+    kind: str = "instance"
+
+
+class Quota(NamedTuple):
+    """How much of one kind an account may hold.
+
+    ``bucket``: the vendor's own name (``L-DB2E81BA``, ``NVIDIA_L4_GPUS``, ``gpu-a10-count``).
+    ``region``: empty for all of them; ``zone``: empty unless counted by zone. ``limit``/``used`` in
+    ``unit`` (``vCPU``, ``GPU``, ``core``, ``instance``); ``used`` is None when it was not told.
+    """
+
+    bucket: str
+    region: str
+    limit: float
+    used: float | None = None
+    unit: str = ""
+    zone: str = ""
+
+
+class Draw(NamedTuple):
+    """What one instance takes of a quota: ``amount`` of ``bucket``."""
+
+    bucket: str
+    amount: float
+
+
+class Survey(NamedTuple):
+    """What a provider said about some offers of one region, at one moment.
+
+    ``zones``: by type, the zones that sell it, in the order to try; a type that is absent was not
+    told of, one with no zones is not sold there. ``quotas``: the limits that count. ``draws``: by
+    (type, market), what one instance takes of them. ``capacity``: by (type, zone, market), whether
+    the cloud says that it has one now; most clouds say nothing. ``prices``: by (type, zone,
+    market), dollars an hour where the cloud tells a fresher one. ``failed``: by the name of a
+    question, why it was not answered; nothing is concluded from what is missing.
+    """
+
+    region: str
+    zones: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    quotas: tuple[Quota, ...] = ()
+    draws: Mapping[tuple[str, str], tuple[Draw, ...]] = MappingProxyType({})
+    capacity: Mapping[tuple[str, str, str], bool] = MappingProxyType({})
+    prices: Mapping[tuple[str, str, str], float] = MappingProxyType({})
+    failed: Mapping[str, ProviderError] = MappingProxyType({})
 
 
 class Traits(NamedTuple):
@@ -76,8 +131,13 @@ class Traits(NamedTuple):
     agent there (3.8 or newer). ``uv``: path of uv there, empty when it has to be brought along.
     ``cache``: a folder there that outlives the instance (environments, uv's cache), or empty.
     ``root``: steps may run as root and change the system. ``real_root``: the absolute path
-    ``/root`` is the instance's own home. ``billing_minimum``/``notice``: seconds.
-    ``shared_host``: its instances are one and the same machine, so that more of them hold no more.
+    ``/root`` is the instance's own home. ``notice``: seconds of warning before a preemption, 0 for
+    none; ``notice_source``: how the agent learns of it, a name known to
+    ``runtime_agent/notices.py`` (``aws``, ``gcp``), empty where nothing can be read there.
+    ``self_end``: what becomes of a machine that shuts itself down: ``gone`` | ``stopped`` (its disk
+    is still paid) | ``billed`` (all of it is). ``regional``: it sells by region and zone, so that
+    :meth:`Provider.survey` has something to say. ``shared_host``: its instances are one and the
+    same machine, so that more of them hold no more.
     """
 
     end_command: tuple[str, ...]
@@ -86,8 +146,10 @@ class Traits(NamedTuple):
     cache: str = ""
     root: bool = False
     real_root: bool = True
-    billing_minimum: float = 0.0
     notice: float = 0.0
+    notice_source: str = ""
+    self_end: str = "gone"
+    regional: bool = False
     shared_host: bool = False
 
 
@@ -101,7 +163,11 @@ class Finding(NamedTuple):
 
 
 class Provider(Protocol):
-    """The methods, each with its retry contract."""
+    """The methods, each with its retry contract. What can fail raises a ProviderError.
+
+    Clouds' SDKs are imported when a method that speaks to the cloud is first called; when one is
+    not installed that method raises AccessError, with the command that installs it as hint.
+    """
 
     name: str
 
@@ -109,7 +175,16 @@ class Provider(Protocol):
         """The record of differences. Cheap; no request."""
 
     def offers(self) -> list[Offer]:
-        """What is sold here. Safe to repeat; raises AccessError or TransientError."""
+        """What is sold here. Clouds answer from the catalogue, an offer for each region, type and
+        market, without a request. Safe to repeat."""
+
+    def survey(self, region: str, offers: Sequence[Offer]) -> Survey:
+        """What the cloud says of these offers now, all of them of ``region``: zones, quotas,
+        capacity. Its questions are asked side by side. Safe to repeat; costs nothing.
+
+        A question that fails is told in the survey; raises AccessError when no question can be
+        asked at all.
+        """
 
     def check(self) -> list[Finding]:
         """Can this provider be used now, and what does it isolate; one finding per matter."""
@@ -117,17 +192,30 @@ class Provider(Protocol):
     def launch(self, request: LaunchRequest) -> Instance:
         """Boot one instance and return as soon as it has an id, usually ``pending``.
 
-        Idempotent on ``request.token`` while that instance lives: a repeat returns it. After a
-        TransientError the outcome is unknown: call again with the same token, or look for
-        ``TOKEN_TAG`` in :meth:`list`.
+        One request to the cloud and no retry. Idempotent on ``request.token`` while that instance
+        lives: a repeat returns it. After a TransientError the outcome is unknown: call again with
+        the same token, or look for ``TOKEN_TAG`` in :meth:`list`. An offer without a zone leaves
+        the choice to the cloud where it can choose, else BadRequestError.
         """
 
     def get(self, instance_id: str) -> Instance:
-        """The instance now. An unknown id is returned with state ``gone``; safe to repeat."""
+        """The instance now. An unknown id is returned with state ``gone`` and no detail; safe to
+        repeat."""
 
     def terminate(self, instance_id: str) -> None:
-        """End it. Idempotent: already gone is success. Returns when the provider has accepted;
-        callers poll :meth:`get` until ``gone``."""
+        """End it, or remove what :meth:`list` showed of another kind. Idempotent: already gone is
+        success. Returns when the provider has accepted; callers poll :meth:`get` until ``gone``."""
 
-    def list(self, tags: Mapping[str, str]) -> list[Instance]:
-        """Every instance, gone ones excluded, that carries all of ``tags``. Safe to repeat."""
+    def list(
+        self, tags: Mapping[str, str], regions: Sequence[str] = (), everything: bool = False
+    ) -> list[Instance]:
+        """Every instance, gone ones excluded, that carries all of ``tags``. Safe to repeat.
+
+        ``regions``: where to look; empty means everywhere that the account can use. ``everything``:
+        also what instances leave behind (disks, addresses, firewalls, networks). Raises when any
+        region could not be asked: an incomplete list is never returned.
+        """
+
+    def console(self, instance_id: str) -> str:
+        """The end of what the machine printed while it booted, at most 64 KiB; empty when the cloud
+        keeps none (yet). Safe to repeat."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ... import _lazy, limits
 from ...clock import Clock
 from ...errors import BadRequestError, BootError, InstanceError
 from ...resources import Offer
-from ..base import Finding, Instance, LaunchRequest, Traits
+from ..base import Finding, Instance, LaunchRequest, Survey, Traits
 from . import checks, host
 from .folder import END_COMMAND, ID, Folder, Room, instance_id
-from .machine import processes
+from .machine import files, processes
 from .modes import Mode, base_python, choose, find_uv
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 END_TIMEOUT = limits.END_GRACE + 3.0
 """How long terminate waits for a guardian: the grace that processes get, and time to clear up."""
+CONSOLE = 64 * 1024
+"""Bytes of a machine's log that :meth:`LocalProvider.console` gives at most."""
 _KILL_TIMEOUT = 2.0  # a killed guardian's machine follows it in milliseconds
 _NO_OFFER = Offer("local", "local", "host", "host", "on-demand", 0.0, 0.0, 0)
 
@@ -32,7 +35,13 @@ class LocalProvider:
 
     name = "local"
 
-    def __init__(self, home: Path, clock: Clock, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        home: Path,
+        clock: Clock,
+        environ: Mapping[str, str],
+        options: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._home = Path(os.path.realpath(home))
         self._clock = clock
         self._environ = environ
@@ -61,6 +70,10 @@ class LocalProvider:
         """The host itself, free of charge. Safe to repeat."""
         gpus = host.find_gpus(self._environ, self._folder.root / "gpus.json", self._clock)
         return [host.offer(gpus, self._home)]
+
+    def survey(self, region: str, offers: Sequence[Offer]) -> Survey:
+        """This host is what it is: nothing to ask."""
+        return Survey(region)
 
     def launch(self, request: LaunchRequest) -> Instance:
         """Boots one instance; it accepts connections on return.
@@ -110,8 +123,14 @@ class LocalProvider:
         self._clear(room)
         return self._gone(instance_id)
 
-    def list(self, tags: Mapping[str, str]) -> builtins.list[Instance]:
-        """Every living instance with all of ``tags``. Clears dead ones on the way."""
+    def list(
+        self,
+        tags: Mapping[str, str],
+        regions: Sequence[str] = (),
+        everything: bool = False,
+    ) -> builtins.list[Instance]:
+        """Every living instance with all of ``tags``. Clears dead ones on the way. There is one
+        region, and nothing else is made."""
         found = []
         for room in self._folder.rooms():
             if not room.lives():
@@ -121,6 +140,15 @@ class LocalProvider:
             if tags.items() <= dict(instance.tags).items():
                 found.append(instance)
         return found
+
+    def console(self, instance_id: str) -> str:
+        """The end of the machine's log, of an ended one as well."""
+        if not ID.match(instance_id):
+            return ""
+        room = self._folder.room(instance_id)
+        if room.lives():
+            return files.read_tail(str(room.path / "log"), CONSOLE)
+        return str((self._folder.tombstone(instance_id) or {}).get("log", ""))
 
     def _clear(self, room: Room) -> None:
         """Buries a machine whose guardian is gone without having done so."""

@@ -1,0 +1,1 @@
+"""Three emulated cloud accounts on loopback, whose instances are real machines."""

@@ -1,0 +1,1 @@
+"""What clouds sell and what it costs."""
