@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..clock import Clock, Ids
 from ..errors import CancelledError, Error, InstanceError, ProviderError
@@ -33,6 +35,15 @@ FLUSH_WAIT = 10.0
 """Seconds for the last remote output to arrive; the terminal may be slow."""
 JOIN_WAIT = 15.0
 """Seconds for an acquisition that was told to stop; beyond it the lease ends what it began."""
+
+
+class Search(NamedTuple):
+    """Who looks for an instance. ``key``: of its function, 0 for a command. ``besides``: those that
+    will not do, ``claim``: takes the one that was found; both are called under the lock."""
+
+    key: int
+    besides: Callable[[], Collection[LiveInstance | None]]
+    claim: Callable[[LiveInstance], None]
 
 
 class Stages:
@@ -95,7 +106,9 @@ class Base:
         self._reporter = Stages(reporter)
         self.lock = threading.RLock()
         self._ended = threading.Condition(self.lock)
-        self._acquiring = threading.Lock()
+        self._acquired = threading.Condition(self.lock)
+        self._acquiring: Counter[int] = Counter()
+        self._nodes = itertools.count()
         self._hosts: list[LiveInstance] = []
         self._gone: list[LiveInstance] = []
         self._leaving: list[threads.Task[None]] = []
@@ -160,7 +173,9 @@ class Base:
         over = CancelledError("the run is over")
         self._stop_containers(graceful=error is None)
         self._fail_everything(over)
-        if not self._acquiring.acquire(timeout=JOIN_WAIT):
+        with self._acquired:
+            settled = self._acquired.wait_for(lambda: not self._acquiring.total(), JOIN_WAIT)
+        if not settled:
             self._reporter.notice("an instance is still being started; its lease ends it")
         with self.lock:
             self._late = True
@@ -262,27 +277,45 @@ class Base:
             "market": options.market,
             "clouds": options.clouds or None,
             "regions": options.regions or None,
+            "max_price": options.max_price,
+            "exclude": (*asked.exclude, *options.exclude) if options.exclude else None,
         }
         return asked._replace(**{key: value for key, value in given.items() if value is not None})
 
-    def _instance(
-        self, resources: Resources, besides: Collection[LiveInstance] = ()
-    ) -> LiveInstance:
-        """A running instance of this run that can hold the request, none of ``besides``; acquired
-        when there is none."""
-        with self._acquiring:
-            if self._closed:
-                raise CancelledError("the run is over")
-            rules = Rules.of(resources)
-            for host in self._hosts:
-                if host in besides or host.lost is not None:
-                    continue
-                if not rules.refusal(host.offer):
-                    return host
-            return self._acquire(resources)
+    def _instance(self, resources: Resources, search: Search | None = None) -> LiveInstance:
+        """A running instance of this run that can hold the request; acquired when there is none.
 
-    def _acquire(self, resources: Resources) -> LiveInstance:
-        node = len(self._hosts) + len(self._gone)
+        One function may acquire several side by side. Another one waits for what these bring,
+        since it may do for it as well.
+        """
+        search = search or Search(0, list, lambda host: None)
+        rules = Rules.of(resources)
+        with self._acquired:
+            while True:
+                if self._closed:
+                    raise CancelledError("the run is over")
+                if host := self._fitting(rules, search.besides()):
+                    search.claim(host)
+                    return host
+                if not any(self._acquiring[key] for key in self._acquiring if key != search.key):
+                    break
+                self._acquired.wait()
+            self._acquiring[search.key] += 1
+        try:
+            return self._acquire(resources, search)
+        finally:
+            with self._acquired:
+                self._acquiring[search.key] -= 1
+                self._acquired.notify_all()
+
+    def _fitting(
+        self, rules: Rules, besides: Collection[LiveInstance | None]
+    ) -> LiveInstance | None:
+        able = (host for host in self._hosts if host not in besides and host.lost is None)
+        return next((host for host in able if not rules.refusal(host.offer)), None)
+
+    def _acquire(self, resources: Resources, search: Search) -> LiveInstance:
+        node = next(self._nodes)
         keep = self.options.keep
         packing = threads.Task("byoc-bundle", lambda: bundle.build(self.settings.home / "cache"))
         held = self.fleet.acquire(
@@ -309,6 +342,7 @@ class Base:
         with self.lock:
             if not self._late:
                 self._hosts.append(host)
+                search.claim(host)
                 return host
         host.abandon()
         raise CancelledError("the run is over")

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from ..errors import Error, InstanceError
 from ..images import mounts, native
+from ..settings import LOCAL
 from . import ends, scaling, sources, threads
+from .base import Search
 from .command import Commands
 from .inputs import FAILURE, Arrival, Buffer, Outcome, deliver
 from .live import LiveInstance
@@ -38,7 +40,8 @@ class BringingUp(Commands):
     """The part of a session that finds and prepares instances for functions."""
 
     _prepared: dict[tuple[int, int], Prepared]
-    _bringing: set[int]
+    _bringing: dict[int, list[LiveInstance | None]]
+    """By pool, what is under way for it: the instance, None while there is none yet."""
 
     def _hosts_for(self, pool: Pool) -> list[LiveInstance]:
         """The live instances on which this pool's containers can be started."""
@@ -46,20 +49,31 @@ class BringingUp(Commands):
         return [h for h in self._hosts if h.lost is None and (id(h), id(pool)) in prepared]
 
     def _begin_bringing(self, pool: Pool, beyond: bool = False) -> None:
-        """Have one more instance for a pool, unless that is under way. ``beyond``: not one of those
-        that it has."""
-        if id(pool) not in self._bringing:
-            self._bringing.add(id(pool))
-            besides = self._hosts_for(pool) if beyond else []
-            threads.start("byoc-bring-up", lambda: self._bring_up(pool, besides))
+        """Have the instances that a pool is worth, unless they are under way; under the lock.
+        ``beyond``: besides those that it has."""
+        under_way = self._bringing.setdefault(id(pool), [])
+        count = 1
+        if beyond or self._spreads(pool):
+            count = scaling.instances(pool, self._hosts_for(pool))
+        for _ in range(count - len(under_way)):
+            under_way.append(None)
+            threads.start("byoc-bring-up", partial(self._bring_up, pool))
+        if not under_way:
+            del self._bringing[id(pool)]
 
-    def _bring_up(self, pool: Pool, besides: list[LiveInstance]) -> None:
+    def _spreads(self, pool: Pool) -> bool:
+        """Its first containers are known to need an instance each, and more of them are wanted:
+        they are rented side by side."""
+        clouds = pool.spec.resources.clouds or self.options.clouds or self.settings.used_clouds()
+        return bool(pool.spec.resources.gpus) and scaling.explicit(pool) and LOCAL not in clouds
+
+    def _bring_up(self, pool: Pool) -> None:
         """Have an instance that can run this pool, prepared; in a thread of its own."""
         found: list[LiveInstance] = []
 
         def prepare() -> None:
             baggage = self._gather(pool.spec)  # what is wrong with it must cost nothing
-            found.append(self._instance(pool.spec.resources, besides))
+            found.append(self._find(pool))
             env = self._ready(found[0], baggage.files, baggage.plan)
             with self.lock:
                 prepared = Prepared(baggage.plan, env, baggage.code)
@@ -68,16 +82,32 @@ class BringingUp(Commands):
 
         error = threads.attempt(prepare)
         with self.lock:
-            self._bringing.discard(id(pool))
+            under_way = self._bringing[id(pool)]
+            under_way.remove(found[0] if found else None)
+            if not under_way:
+                del self._bringing[id(pool)]
+            others = bool(under_way or self._hosts_for(pool))
         if error is None:
             self._pump(pool)
-        elif besides and isinstance(error, Error):
+        elif others and isinstance(error, Error):
             pool.alarms["alone"] = True  # it goes on with what it has
             self._reporter.notice(f"no further instance for {pool.spec.name}: {error.message}")
         else:
             if not isinstance(error, Error):
                 self._reporter.stage("image", "failed", str(error))
             self._fail(pool, error, again=bool(found) and isinstance(error, InstanceError))
+
+    def _find(self, pool: Pool) -> LiveInstance:
+        """An instance that this pool does not have and nobody brings up for it yet."""
+
+        def besides() -> list[LiveInstance | None]:
+            return [*self._bringing[id(pool)], *self._hosts_for(pool)]
+
+        def claim(host: LiveInstance) -> None:
+            under_way = self._bringing[id(pool)]
+            under_way[under_way.index(None)] = host
+
+        return self._instance(pool.spec.resources, Search(id(pool), besides, claim))
 
     def _part_with(self, host: LiveInstance) -> None:
         """Give an instance back, or up; under the lock. Once: others may have done so."""

@@ -154,11 +154,9 @@ class Containers(BringingUp):
 
     def _crowded(self, pool: Pool, host: LiveInstance, now: float, dirty: list[Slot]) -> None:
         """The instances are full: another one where that was asked for, else others make room."""
-        spec = pool.spec
-        explicit = spec.max_containers is not None or pool.live < spec.min_containers
-        shared = host.held.traits.shared_host
-        asked = pool.waiting or not pool.bereft
-        if explicit and asked and pool.live and not shared and "alone" not in pool.alarms:
+        asked = scaling.explicit(pool) and (pool.waiting or not pool.bereft)
+        alone = host.held.traits.shared_host or "alone" in pool.alarms
+        if asked and pool.live and not alone:
             self._begin_bringing(pool, beyond=True)
             return
         if not pool.waiting:

@@ -22,6 +22,8 @@ OVERSUBSCRIBE = 4
 MOST = 512
 """Containers on one instance, those that wait for others included: a recursion without end must
 not fill its memory unseen."""
+AT_ONCE = 64
+"""Instances under way at once for one function: what one mistake can rent before it is seen."""
 TURN = 1.0
 """Seconds that a function keeps its only container while another one waits for the room."""
 
@@ -49,6 +51,20 @@ def capped(pool: Pool, count: int) -> int:
     """No more than ``max_containers``."""
     most = pool.spec.max_containers
     return count if most is None else min(count, most)
+
+
+def explicit(pool: Pool) -> bool:
+    """The user has said how many containers there may be, or must be: more than one instance may
+    be rented for them."""
+    return pool.spec.max_containers is not None or pool.live < pool.spec.min_containers
+
+
+def instances(pool: Pool, hosts: Sequence[Any]) -> int:
+    """How many more instances a pool is worth, at least one: each takes as many containers as the
+    fullest of ``hosts``, which it has, did."""
+    missing = wanted(pool) - pool.live
+    each = max([1, *(active(pool, host) for host in hosts)])
+    return max(1, min(AT_ONCE, -(-missing // each)))
 
 
 def quick(pool: Pool) -> bool:

@@ -75,7 +75,7 @@ class Session(Containers):
         self.calls: dict[str, Any] = {}
         self._pools: dict[int, Pool] = {}
         self._prepared: dict[tuple[int, int], Prepared] = {}
-        self._bringing: set[int] = set()
+        self._bringing: dict[int, list[LiveInstance | None]] = {}
         self._starving: dict[int, Pool] = {}
         self._deferred: dict[int, Pool] = {}
         self._specs: list[FunctionSpec] = []
