@@ -1,0 +1,1 @@
+"""Rented clouds: adapters, emulators, and both together."""
