@@ -10,7 +10,29 @@ from .errors import InvalidError
 
 MARKETS = ("on-demand", "spot")
 _GPU = re.compile(r"^([A-Z0-9][A-Z0-9.+-]*?!?)(?::(\d+))?$")
-_ALIASES = {"A10G": "A10", "A100-40GB": "A100-40GB", "ANY": "any"}
+_GPU_PREFIXES = ("NVIDIA-", "TESLA-")
+_GPU_ALIASES = {
+    "ANY": "any",
+    "A100-40": "A100-40GB",
+    "A100-80": "A100-80GB",
+    "B200-180GB": "B200",
+    "H100-80": "H100",
+    "H100-80GB": "H100",
+    "H100-MEGA": "H100",
+    "H100-MEGA-80GB": "H100",
+    "H200-141GB": "H200",
+    "L4-24GB": "L4",
+    "L40S-48GB": "L40S",
+    "P100-16GB": "P100",
+    "RTX-6000-96GB": "RTX-PRO-6000",
+    "RTX-PRO-SERVER-6000": "RTX-PRO-6000",
+    "RTXPRO4500": "RTX-PRO-4500",
+    "RTXPRO6000": "RTX-PRO-6000",
+    "T4-16GB": "T4",
+    "V100-16GB": "V100",
+    "V100-32": "V100-32GB",
+}
+"""What clouds, SkyPilot and Modal call a GPU, and its name here. A10 and A10G are two GPUs."""
 MAX_GPUS = 16
 """The most GPUs any single instance type of the three clouds holds (AWS p2.16xlarge)."""
 
@@ -26,9 +48,22 @@ class GpuRequest:
         return self.name if self.count == 1 else f"{self.name}:{self.count}"
 
 
+def gpu_name(text: str) -> str:
+    """The name used here: ``nvidia-h100-80gb`` -> ``H100``. An unknown one in capitals.
+
+    ``A100`` stays as it is: it asks for either A100.
+    """
+    name = re.sub(r"[\s_-]+", "-", text.strip().upper())
+    for prefix in _GPU_PREFIXES:
+        if name.startswith(prefix):
+            name = name[len(prefix) :]
+    return _GPU_ALIASES.get(name, name)
+
+
 def parse_gpu(text: str) -> GpuRequest:
     """``"H100"``, ``"h100:8"``, ``"any"`` -> a request. Raises :class:`InvalidError`."""
-    match = _GPU.match(text.strip().upper()) if isinstance(text, str) else None
+    joined = re.sub(r"(?<=\w)[\s_]+(?=\w)", "-", text.strip()) if isinstance(text, str) else ""
+    match = _GPU.match(joined.upper())
     if match is None:
         raise InvalidError(
             f"gpu={text!r} is not a GPU: write a name, or a name and a count, such as 'H100:8'"
@@ -36,7 +71,7 @@ def parse_gpu(text: str) -> GpuRequest:
     name, count = match.group(1), int(match.group(2) or 1)
     if not 1 <= count <= MAX_GPUS:
         raise InvalidError(f"gpu={text!r}: the count must be between 1 and {MAX_GPUS}")
-    return GpuRequest(_ALIASES.get(name, name), count)
+    return GpuRequest(gpu_name(name), count)
 
 
 def parse_gpus(value: str | list[str] | tuple[str, ...] | None) -> tuple[GpuRequest, ...]:

@@ -43,7 +43,7 @@ def program(folder: Path, name: str, text: str) -> Path:
         ("NVIDIA L4", 23034, "L4"),
         ("NVIDIA L40S", 46068, "L40S"),
         ("NVIDIA A10", 23028, "A10"),
-        ("NVIDIA A10G", 23028, "A10"),
+        ("NVIDIA A10G", 23028, "A10G"),
         ("Tesla V100-SXM2-16GB", 16160, "V100"),
         ("Tesla V100-SXM2-32GB", 32510, "V100-32GB"),
         ("Tesla P100-PCIE-16GB", 16280, "P100"),

@@ -91,7 +91,7 @@ def test_mounts_become_files_of_the_image(tmp_path: Path) -> None:
         (lambda: byoc.gpu.A100(size="80GB", count=2), "A100-80GB:2"),
         (byoc.gpu.A100, "A100-40GB"),
         (lambda: byoc.gpu.T4(count=4), "T4:4"),
-        (byoc.gpu.A10G, "A10"),
+        (byoc.gpu.A10G, "A10G"),
         (byoc.gpu.Any, "any"),
     ],
 )

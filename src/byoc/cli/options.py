@@ -1,39 +1,45 @@
-"""The options that ``byoc run`` and ``byoc exec`` share, declared as data.
+"""The options that ``byoc run``, ``exec``, ``plan`` and ``capacity`` share, declared as data.
 
 A command's function takes one :class:`Common` and not a dozen keywords.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import typer
 
 from .. import errors
 from ..engine.options import RunOptions
+from ..placement.match import is_gpu
 from ..resources import GpuRequest
-from . import values
-from .command import Shared, flag
+from . import complete, values
+from .command import OUTPUT, Shared, flag
 
 T = TypeVar("T")
 
 
 class Common(NamedTuple):
-    """The shared options as given; None or empty means: not given. Units as in RunOptions."""
+    """The shared options as given; None or empty means: not given. Units as in RunOptions.
+    ``words``: the same as they would be typed, without those about output."""
 
-    gpu: tuple[GpuRequest, ...] | None
-    cpu: float | None
-    memory: int | None
-    disk: int | None
-    cloud: tuple[str, ...]
-    region: tuple[str, ...]
-    spot: bool | None
-    timeout: float | None
-    idle: float | None
-    keep: bool | None
-    detach: bool
-    dry_run: bool
+    gpu: tuple[GpuRequest, ...] | None = None
+    cpu: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+    cloud: tuple[str, ...] = ()
+    region: tuple[str, ...] = ()
+    spot: bool | None = None
+    max_price: float | None = None
+    exclude: tuple[str, ...] = ()
+    timeout: float | None = None
+    idle: float | None = None
+    keep: bool | None = None
+    detach: bool = False
+    dry_run: bool = False
+    verbose: bool = False
+    words: tuple[str, ...] = ()
 
     @property
     def market(self) -> str | None:
@@ -41,7 +47,7 @@ class Common(NamedTuple):
         return None if self.spot is None else "spot" if self.spot else "on-demand"
 
     def flags(self) -> dict[str, Any]:
-        """What was given, under the names of the settings."""
+        """What was given, under the names of the settings. Not ``exclude``: it adds to them."""
         given = {
             "gpu": self.gpu,
             "cpu": self.cpu,
@@ -50,6 +56,7 @@ class Common(NamedTuple):
             "clouds": self.cloud or None,
             "regions": self.region or None,
             "market": self.market,
+            "max_price": self.max_price,
             "timeout": self.timeout,
             "idle": self.idle,
             "keep": self.keep,
@@ -66,6 +73,8 @@ class Common(NamedTuple):
             clouds=self.cloud,
             regions=self.region,
             market=self.market,
+            max_price=self.max_price,
+            exclude=self.exclude,
             timeout=self.timeout,
             idle=self.idle,
             **more,
@@ -101,35 +110,57 @@ def _text(text: str, metavar: str, help: str, panel: str) -> tuple[Any, Any]:
     return str | None, typer.Option(None, text, metavar=metavar, help=help, rich_help_panel=panel)
 
 
-def _list(text: str, metavar: str, help: str, panel: str) -> tuple[Any, Any]:
+def _list(
+    text: str, metavar: str, help: str, panel: str, offered: Callable[..., list[str]] | None = None
+) -> tuple[Any, Any]:
     return list[str] | None, typer.Option(
-        None, text, metavar=metavar, help=help, rich_help_panel=panel
+        None, text, metavar=metavar, help=help, rich_help_panel=panel, autocompletion=offered
     )
 
 
 _WHERE, _LIFE = "Where it runs", "How long"
 
-_COMMON: dict[str, tuple[Any, Any]] = {
-    "gpu": _list("--gpu", "NAME[:COUNT]", "GPU; a comma list or repeats are fallbacks.", _WHERE),
+_GPU: dict[str, tuple[Any, Any]] = {
+    "gpu": _list(
+        "--gpu", "NAME[:COUNT]", "GPU; a comma list or repeats are fallbacks.", _WHERE, complete.gpus
+    ),
+}
+_PLACE: dict[str, tuple[Any, Any]] = {
     "cpu": _text("--cpu", "CORES", "CPU cores.", _WHERE),
     "memory": _text("--memory", "SIZE", "Memory: 16GiB, 512MiB or MiB.", _WHERE),
     "disk": _text("--disk", "SIZE", "Disk: 100GiB or MiB.", _WHERE),
-    "cloud": _list("--cloud", "NAME", "Use only this cloud; repeatable.", _WHERE),
-    "region": _list("--region", "NAME", "Use only this region; repeatable.", _WHERE),
+    "cloud": _list("--cloud", "NAME", "Use only this cloud; repeatable.", _WHERE, complete.clouds),
+    "region": _list(
+        "--region", "NAME", "Use only this region; repeatable.", _WHERE, complete.regions
+    ),
     "spot": flag("--spot/--on-demand", "Use only this market.", _WHERE),
+    "max_price": _text("--max-price", "DOLLARS", "Pay at most this an hour.", _WHERE),
+    "exclude": _list(
+        "--exclude", "PATTERN", "Never: oci, aws/us-east-1, */*/*/p5*; repeatable.", _WHERE
+    ),
+}
+_TIMES: dict[str, tuple[Any, Any]] = {
     "timeout": _text("--timeout", "TIME", "Stop each call after: 90, 5m, 2h.", _LIFE),
     "idle": _text("--idle", "TIME", "Keep the instance warm this long afterwards.", _LIFE),
     "keep": flag("--keep/--no-keep", "Keep it warm, or end it at once.", _LIFE),
+}
+_NOW: dict[str, tuple[Any, Any]] = {
     "detach": flag("--detach -d", "Go on in the background; print the run's id.", _LIFE, False),
     "dry_run": flag("--dry-run", "Show where it would run; launch nothing.", _WHERE, False),
 }
+_MORE: dict[str, tuple[Any, Any]] = {
+    "verbose": flag("--verbose -v", "Leave nothing out: every offer, every wait.", OUTPUT, False),
+}
+_REQUEST = {**_GPU, **_PLACE, **_TIMES}
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "gpu": values.gpus,
     "cpu": values.cores,
     "memory": values.size,
     "disk": values.size,
-    "cloud": values.names,
+    "cloud": values.clouds,
     "region": values.names,
+    "max_price": values.dollars,
+    "exclude": values.patterns,
     "timeout": values.duration,
     "idle": values.duration,
 }
@@ -147,16 +178,58 @@ def parsed(option: str, parse: Callable[[Any], T], value: Any) -> T:
 
 def common(given: dict[str, Any]) -> Common:
     """Take the shared options out of ``given`` (as typer parsed them) and parse their values."""
-    taken = {name: given.pop(name) for name in Common._fields}
+    raw = {name: given.pop(name) for name in Common._fields if name in given}
+    taken = {name: value for name, value in raw.items() if value not in (None, [])}
+    words = tuple(word for name in _REQUEST for word in _typed(name, taken.get(name)))
     for name, parse in _PARSERS.items():
-        raw = taken[name]
-        if raw not in (None, []):
-            taken[name] = parsed("--" + name, parse, raw)
-        else:
-            taken[name] = () if name in ("cloud", "region") else None
-    taken["detach"], taken["dry_run"] = bool(taken["detach"]), bool(taken["dry_run"])
-    return Common(**taken)
+        if name in taken:
+            taken[name] = parsed("--" + name.replace("_", "-"), parse, taken[name])
+    return Common(**taken, words=words)
 
 
-SHARED = Shared(_COMMON, lambda given: {"common": common(given)})
-"""For :func:`byoc.cli.command.command`."""
+def _typed(name: str, value: Any) -> list[str]:
+    """An option as it would be typed."""
+    if value is None:
+        return []
+    yes, _, no = _REQUEST[name][1].param_decls[0].partition("/")
+    if isinstance(value, bool):
+        return [yes if value else no]
+    return [word for one in (value if isinstance(value, list) else [value]) for word in (yes, one)]
+
+
+def check_names(common: Common, clouds: Sequence[str]) -> None:
+    """Refuse regions and GPUs that none of the clouds in use has. Raises :class:`InvalidError`.
+
+    Nothing is refused where this computer may be used: only it knows what it has.
+    """
+    if not (common.region or common.gpu) or not complete.priced(clouds):
+        return
+    regions = complete.known_regions(clouds)
+    for name in common.region:
+        if name not in regions:
+            raise errors.InvalidError(
+                f"--region: {', '.join(clouds)} has no region {name!r}"
+                if len(clouds) == 1
+                else f"--region: none of {', '.join(clouds)} has a region {name!r}",
+                hints=complete.near(name, regions),
+            )
+    gpus = complete.known_gpus(clouds)
+    for wanted in common.gpu or ():
+        if not any(is_gpu(wanted, name) for name in gpus):
+            raise errors.InvalidError(
+                f"--gpu: no cloud in use sells a {wanted.name}",
+                hints=complete.near(wanted.name, gpus),
+            )
+
+
+def _shared(*tables: dict[str, tuple[Any, Any]]) -> Shared:
+    table = {name: row for one in tables for name, row in one.items()}
+    return Shared(table, lambda given: {"common": common(given)})
+
+
+RUN = _shared(_REQUEST, _NOW, _MORE)
+"""Of ``run`` and ``exec``; for :func:`byoc.cli.command.command`, as the others."""
+PLAN = _shared(_REQUEST)
+"""Of ``plan``."""
+PLACE = _shared(_PLACE, _MORE)
+"""Of ``capacity``."""

@@ -10,13 +10,17 @@ from __future__ import annotations
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("byoc.cli.commands.run:run", "Run a Python file, or a function in it, on an instance"),
     "exec": ("byoc.cli.commands.exec:exec_", "Run a command on an instance, in a copy of here"),
+    "plan": ("byoc.cli.commands.plan:plan", "Make a plan of a run: where, and at what price"),
+    "apply": ("byoc.cli.commands.apply:apply", "Run what a plan approved, and nothing else"),
     "ps": ("byoc.cli.commands.ps:ps", "List instances and what they run"),
     "logs": ("byoc.cli.commands.logs:logs", "Print what a run has printed"),
     "down": ("byoc.cli.commands.down:down", "End instances, or cancel runs"),
     "ssh": ("byoc.cli.commands.ssh:ssh", "Open a shell, or run a command, on a live instance"),
     "why": ("byoc.cli.commands.why:why", "Explain where a run went, and what was refused"),
+    "capacity": ("byoc.cli.commands.capacity:capacity", "Show where a GPU may be had now, and for how much"),
     "check": ("byoc.cli.commands.check:check", "Check that the configured clouds can be used"),
     "config": ("byoc.cli.commands.config:config", "Show the settings and where each comes from"),
+    "emulate": ("byoc.cli.commands.emulate:emulate", "Run a command against emulated clouds"),
 }
 
 LATER: dict[str, str] = {

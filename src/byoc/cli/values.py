@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Mapping
 
+from .. import providers
 from ..errors import InvalidError
 from ..resources import GpuRequest, parse_gpus
 
@@ -71,6 +73,46 @@ def names(texts: list[str]) -> tuple[str, ...]:
     if not found:
         raise InvalidError("no name is given")
     return found
+
+
+def clouds(texts: list[str]) -> tuple[str, ...]:
+    """Names of clouds that this version knows. Raises :class:`InvalidError`."""
+    known = providers.names()
+    found = names(texts)
+    for name in found:
+        if name not in known:
+            raise InvalidError(
+                f"there is no cloud {name!r} in this version of byoc",
+                hints=(f"choose from {', '.join(sorted(known))}",),
+            )
+    return found
+
+
+def patterns(texts: list[str]) -> tuple[str, ...]:
+    """Patterns of offers, as in :class:`~byoc.resources.Resources`; one whose first part fits no
+    cloud is a mistake. Raises :class:`InvalidError`."""
+    found = names(texts)
+    for pattern in found:
+        first = pattern.partition("/")[0]
+        if not any(fnmatch.fnmatchcase(name, first) for name in providers.names()):
+            raise InvalidError(
+                f"{pattern!r} fits no cloud",
+                hints=("begin with a cloud, then region, zone, type: oci, aws/us-east-1, */*/*/p5*",),
+            )
+    return found
+
+
+def dollars(text: str) -> float:
+    """``2.5`` or ``$2.5``: a positive price. Raises :class:`InvalidError`."""
+    try:
+        amount = float(text.strip().removeprefix("$"))
+    except ValueError:
+        amount = 0.0
+    if not 0 < amount < float("inf"):
+        raise InvalidError(
+            f"{text!r} is not a price", hints=("write dollars an hour, above 0: 2.50",)
+        )
+    return amount
 
 
 def environment(texts: list[str], environ: Mapping[str, str]) -> dict[str, str]:

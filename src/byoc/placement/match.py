@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..resources import GpuRequest, Offer, Resources
 
-_AT_LEAST = {"B200+": ("B200", "B300")}
-"""GPU names that mean "this or newer" (Modal's ``B200+``)."""
+_ANY_OF = {"B200+": ("B200", "B300"), "A10": ("A10", "A10G"), "A10G": ("A10G", "A10")}
+"""GPU names that stand for more than one: "this or newer" (Modal's ``B200+``), and Modal's ``A10``,
+once called ``A10G``, which each cloud holds as one of the two."""
 
 
 def gpu_rank(resources: Resources, offer: Offer) -> int | None:
@@ -28,8 +29,8 @@ def is_gpu(wanted: GpuRequest, held: str) -> bool:
         return False
     if wanted.name == "any":
         return True
-    if wanted.name in _AT_LEAST:
-        return held in _AT_LEAST[wanted.name]
+    if wanted.name in _ANY_OF:
+        return held in _ANY_OF[wanted.name]
     if wanted.name.endswith("!"):
         return held == wanted.name[:-1]
     return held == wanted.name or held.startswith(wanted.name + "-")

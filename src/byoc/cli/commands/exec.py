@@ -9,10 +9,10 @@ import typer
 from ... import _lazy
 from ..command import command
 from ..console import Console
-from ..options import SHARED, Command, Common
+from ..options import RUN, Command, Common
 
 
-@command(shared=SHARED, stops_at_first=True)
+@command(shared=RUN, stops_at_first=True)
 def exec_(
     console: Console,
     ctx: typer.Context,

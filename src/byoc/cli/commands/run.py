@@ -9,10 +9,10 @@ import typer
 from ... import _lazy
 from ..command import command
 from ..console import Console
-from ..options import SHARED, Asked, Common
+from ..options import RUN, Asked, Common
 
 
-@command(shared=SHARED, stops_at_first=True)
+@command(shared=RUN, stops_at_first=True)
 def run(
     console: Console,
     ctx: typer.Context,

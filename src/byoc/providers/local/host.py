@@ -165,4 +165,4 @@ def canonical(product: str, memory_mib: int) -> str:
         return "A100-80GB" if memory_mib > 60000 else "A100-40GB"
     if name == "V100" and memory_mib > 20000:
         return "V100-32GB"
-    return "A10" if name == "A10G" else name
+    return name
