@@ -20,9 +20,15 @@ SHORT_TEMP = "/tmp" if Path("/tmp").is_dir() else None
 """A Unix socket's path is limited to about 100 characters, which pytest's own folders exceed."""
 
 
+REAL_ACCOUNTS: list[str] = []
+"""The clouds of ``--cloud`` that are no emulated ones; with any, tests leave this host."""
+SETTINGS_OF_THE_USER: dict[str, str] = {}
+"""The user's own ``BYOC_`` variables, which only tests with a real account look at."""
+
+
 def _loopback_only(event: str, args: tuple[Any, ...]) -> None:
     """Refuse every connection of the test process that would leave this host."""
-    if event != "socket.connect" or not isinstance(args[1], tuple):
+    if event != "socket.connect" or not isinstance(args[1], tuple) or REAL_ACCOUNTS:
         return
     host = str(args[1][0])
     try:
@@ -52,10 +58,27 @@ def new_home() -> Path:
     return Path(tempfile.mkdtemp(prefix="byoc-", dir=SHORT_TEMP)).resolve()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The clouds that the conformance suite runs against; see ``tests/clouds/conftest.py``."""
+    parser.addoption(
+        "--cloud",
+        action="append",
+        choices=("local", "emulated", "aws", "gcp", "oci"),
+        help="run the conformance suite against this; repeatable (default: local and emulated)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A run against a real account has to leave this host."""
+    words = config.getoption("--cloud", None) or []
+    REAL_ACCOUNTS.extend(word for word in words if word not in ("local", "emulated"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_of_the_user() -> Iterator[None]:
     """No test reads the user's own settings or writes to the user's own data folder."""
     saved = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("BYOC_")}
+    SETTINGS_OF_THE_USER.update(saved)
     home = new_home()
     os.environ["BYOC_HOME"] = str(home)
     yield

@@ -309,9 +309,24 @@ class InstanceError(Error):
 
 
 class BootError(InstanceError):
-    """The instance did not become reachable in time, or ended while booting."""
+    """The instance did not become reachable in time, or ended while booting. ``hop``: what was
+    waited for; ``console``: the end of what the machine printed, where the cloud keeps that."""
 
     code = "boot"
+    _more = ("hop", "console")
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        hop: str = "",
+        console: str = "",
+        hints: tuple[str, ...] = (),
+        done: str = "",
+    ) -> None:
+        super().__init__(message, hints=hints, done=done)
+        self.hop = hop
+        self.console = console
 
 
 class HostKeyError(InstanceError):

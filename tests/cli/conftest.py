@@ -104,3 +104,9 @@ def shared_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment whose data folder the tests that only look share."""
     folder = tmp_path_factory.mktemp("cli-home")
     return harness.environment(folder / "home")
+
+
+@pytest.fixture
+def own_env(tmp_path: Path) -> dict[str, str]:
+    """An environment with a data folder of its own, for tests that run something."""
+    return harness.environment(tmp_path / "home")

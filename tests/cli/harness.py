@@ -6,12 +6,15 @@ commit it.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SOURCE = Path(__file__).parents[2] / "src"
@@ -44,10 +47,12 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     }
 
 
-def byoc(args: list[str], cwd: Path, env: dict[str, str], stdin: str = "") -> Said:
-    """Run ``byoc`` with ``args`` in ``cwd``."""
+def byoc(
+    args: list[str], cwd: Path, env: dict[str, str], stdin: str = "", program: str = "byoc"
+) -> Said:
+    """Run ``byoc`` with ``args`` in ``cwd``. ``program``: the module that is it."""
     done = subprocess.run(
-        [sys.executable, "-m", "byoc", *args],
+        [sys.executable, "-m", program, *args],
         cwd=cwd,
         env=env,
         input=stdin.encode(),
@@ -56,6 +61,16 @@ def byoc(args: list[str], cwd: Path, env: dict[str, str], stdin: str = "") -> Sa
         check=False,
     )
     return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def with_clouds(
+    args: list[str], cwd: Path, env: dict[str, str], clouds: Mapping[str, Any], stdin: str = ""
+) -> Said:
+    """Run ``byoc`` where the clouds are what ``clouds`` says (:mod:`tests.cli.fakecloud`)."""
+    told = cwd / f"clouds-{os.getpid()}.json"
+    told.write_text(json.dumps(clouds))
+    more = {"FAKE_CLOUDS": str(told), "PYTHONPATH": f"{SOURCE}{os.pathsep}{SOURCE.parent}"}
+    return byoc(args, cwd, env | more, stdin, "tests.cli.fakecloud")
 
 
 def compare(name: str, said: Said, hidden: dict[str, str]) -> None:

@@ -34,6 +34,28 @@ def test_options_of_a_command(project: Path, shared_env: dict[str, str]) -> None
     assert completed("byoc run --dr", project, shared_env) == ["--dry-run"]
 
 
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("byoc run --cloud g", ["gcp"]),
+        ("byoc run --cloud aws,o", ["aws,oci"]),
+        ("byoc run --gpu H10", ["H100"]),
+        ("byoc run --gpu L4,H200", ["L4,H200"]),
+        ("byoc plan --gpu H100:8", ["H100:8"]),
+        ("byoc exec --cloud aws --region us-w", ["us-west-1", "us-west-2"]),
+        ("byoc capacity H20", ["H200"]),
+        ("byoc capacity H100 --region eu-frankf", ["eu-frankfurt-1"]),
+        ("byoc check o", ["oci"]),
+        ("byoc check --cloud a", ["aws"]),
+    ],
+)
+def test_names_of_clouds_regions_and_gpus(
+    line: str, offered: list[str], project: Path, shared_env: dict[str, str]
+) -> None:
+    """Names come from the catalogue; a region from the clouds that the line names."""
+    assert completed(line, project, shared_env) == offered
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_is_shown(shell: str, project: Path, shared_env: dict[str, str]) -> None:
     """The shell's script can be printed, and names the command."""

@@ -6,6 +6,7 @@ import pytest
 
 from byoc.cli.console import Console
 from byoc.cli.view import View
+from tests.helpers import until
 
 
 class Watch:
@@ -80,3 +81,61 @@ def test_the_last_line_tells_time_place_and_fate(
     )
     line = "byoc: done in 1.23 s (place 0.10, run 0.50); new instance i on a/b, ended\n"
     assert capfd.readouterr().err == line
+
+
+def test_a_wait_that_lasts_is_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    """In a pipe each thing that is waited for is told once, and only when it takes a while."""
+    clock = Watch()
+    shown = View(Console(environ={}), clock)
+    shown.start()
+    shown.stage("boot", "start", "cloud/x")
+    shown.stage("boot", "wait", "waiting for an address")
+    clock.now += 3
+    for _ in range(3):
+        shown.stage("boot", "wait", "waiting for its SSH server")
+    shown.stage("boot", "done", "", 4.0)
+    shown.stop()
+    lines = ["byoc: boot     waiting for its SSH server", "byoc: boot     4.00 s"]
+    assert capfd.readouterr().err.splitlines() == lines
+
+
+def test_a_wait_that_is_told_early_is_shown_when_it_lasts(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that hangs at its first hop says so although nothing new happens."""
+    monkeypatch.setattr("byoc.cli.view.WAITS_AFTER", 0.02)
+    shown = View(Console(environ={}), Watch())
+    shown.stage("boot", "start", "cloud/x")
+    shown.stage("boot", "wait", "waiting for an address")
+    assert until(lambda: capfd.readouterr().err) == "byoc: boot     waiting for an address\n"
+
+
+def test_fifty_machines_that_wait_do_not_fill_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    """Only the first few waits of a stage are lines."""
+    clock = Watch()
+    shown = View(Console(environ={}), clock)
+    shown.stage("boot", "start", "cloud/x")
+    clock.now += 9
+    for number in range(50):
+        shown.stage("boot", "wait", f"waiting for its SSH server at 192.0.2.{number}:22")
+    assert len(capfd.readouterr().err.splitlines()) == 5
+
+
+def test_every_wait_is_told_on_request(capfd: pytest.CaptureFixture[str]) -> None:
+    """With --verbose short waits are lines, too."""
+    shown = View(Console(environ={}), Watch(), verbose=True)
+    shown.stage("boot", "start", "cloud/x")
+    shown.stage("boot", "wait", "waiting for an address")
+    assert capfd.readouterr().err == "byoc: boot     waiting for an address\n"
+
+
+def test_the_live_line_says_what_is_waited_for() -> None:
+    """On a terminal the wait stands in the line, until the stage goes on."""
+    clock = Watch()
+    shown = View(Console(environ={}), clock)
+    shown.stage("boot", "start", "cloud/x")
+    shown.stage("boot", "wait", "waiting for an address")
+    clock.now += 7
+    assert shown._line() == "booting  cloud/x, waiting for an address 7 s"
+    shown.stage("connect", "start")
+    assert shown._line() == "connecting 0 s"

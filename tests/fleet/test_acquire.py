@@ -90,6 +90,7 @@ def test_stages_are_reported_in_order(world: World) -> None:
         ("place", "start"),
         ("place", "done"),
         ("boot", "start"),
+        ("boot", "wait"),
         ("boot", "done"),
         ("connect", "start"),
     ]
@@ -98,14 +99,14 @@ def test_stages_are_reported_in_order(world: World) -> None:
 def test_capacity_refusal_goes_to_the_next_rung(world: World) -> None:
     """Out of capacity: the next cheapest offer is taken and the refusal is kept for `why`."""
     world.cloud.sold = [offer(price=1.0, zone="a"), offer(price=2.0, zone="b")]
-    world.cloud.script = [Fault(error=capacity(scope="small@a"))]
+    world.cloud.script = [Fault(error=capacity(scope="type@zone"))]
     fleet = world.fleet()
     held = fleet.acquire(SMALL, "run-1")
     assert held.instance.offer.zone == "b"
     refused, taken = fleet.journal.attempts("run-1")
     assert refused.outcome == "refused"
     assert (refused.error, refused.code) == ("capacity", "InsufficientInstanceCapacity")
-    assert (refused.request_id, refused.scope) == ("req-1", "small@a")
+    assert (refused.request_id, refused.scope) == ("req-1", "type@zone")
     assert taken.outcome == "ok"
     assert not fleet.journal.intents()
 
@@ -113,9 +114,9 @@ def test_capacity_refusal_goes_to_the_next_rung(world: World) -> None:
 @pytest.mark.parametrize("error", [QuotaError("over quota"), UnclassifiedError("what?")])
 def test_other_refusals_fail_over_too(world: World, error: QuotaError) -> None:
     """Quota and unknown codes do not stop the climb."""
-    world.cloud.sold = [offer(zone="a"), offer(price=2.0, zone="b")]
+    world.cloud.sold = [offer(), offer(type="other", price=2.0)]
     world.cloud.script = [Fault(error=error)]
-    assert world.fleet().acquire(SMALL, "run-1").instance.offer.zone == "b"
+    assert world.fleet().acquire(SMALL, "run-1").instance.offer.type == "other"
 
 
 def test_bad_request_stops_the_climb(world: World) -> None:
@@ -243,7 +244,9 @@ def test_interrupt_while_booting_leaves_nothing(world: World) -> None:
     world.cloud.script = [Fault(boot=100)]
 
     def interrupt() -> bool:
-        raise KeyboardInterrupt
+        if world.cloud.launched:
+            raise KeyboardInterrupt
+        return False
 
     fleet = world.fleet()
     with pytest.raises(KeyboardInterrupt):

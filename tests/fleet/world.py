@@ -10,7 +10,8 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from byoc.clock import Clock
 from byoc.errors import ConnectionLostError, HostKeyError, ProviderError
 from byoc.fleet.core import Fleet
 from byoc.fleet.ports import Stop, Target
-from byoc.providers.base import Finding, HostKey, Instance, LaunchRequest, Traits
+from byoc.providers.base import Finding, HostKey, Instance, LaunchRequest, Survey, Traits
 from byoc.resources import Offer
 from byoc.settings import Settings
 from byoc.state import Journal
@@ -67,25 +68,31 @@ def offer(
     gpu_count: int = 0,
     market: str = "on-demand",
     zone: str = "a",
+    region: str = "region",
 ) -> Offer:
-    return Offer(cloud, "region", zone, type, market, price, cpus, memory, 10_000, gpu, gpu_count)
+    return Offer(cloud, region, zone, type, market, price, cpus, memory, 10_000, gpu, gpu_count)
 
 
 @dataclass
 class Fault:
     """What happens to one launch. ``error``: raised instead of the answer; ``made``: although the
     instance was made; ``boot``: seconds until it answers (None: never); ``dies``: it ends while
-    booting; ``wrong_key``: another machine answers in its place."""
+    booting; ``fails``: the cloud accepts it and then cannot make it; ``wrong_key``: another machine
+    answers in its place."""
 
     error: ProviderError | None = None
     made: bool = False
     boot: float | None = 0.0
     dies: str = ""
+    fails: ProviderError | None = None
     wrong_key: bool = False
 
 
 class FileCloud:
-    """The provider. ``script``: one fault per launch call to come; then all goes well."""
+    """The provider. ``script``: one fault per launch call to come; then all goes well, but for what
+    ``refuses`` says of each offer. ``surveys``: what it tells of a region, an error raised, or a
+    function that does either; with any of them it sells by region. ``launched``: the offers that
+    were asked for; ``listed``: the regions of each list call."""
 
     def __init__(self, folder: Path, clock: Clock, name: str = "sim") -> None:
         self.name = name
@@ -98,11 +105,20 @@ class FileCloud:
         self.deaf_to_terminate = False
         self.hides: set[str] = set()
         self.calls: list[str] = []
+        self.refuses: Callable[[Offer], ProviderError | None] = lambda offer: None
+        self.surveys: dict[str, Survey | ProviderError | Callable[[], Survey]] = {}
+        self.self_end = "gone"
+        self.printed = ""
+        self.launched: list[str] = []
+        self.requests: list[LaunchRequest] = []
+        self.listed: list[tuple[str, ...]] = []
+        self._failures: dict[str, ProviderError] = {}
+        self._threads = threading.Lock()  # the file's own lock is between processes
 
     # -- the contract -------------------------------------------------------------------------
 
     def traits(self) -> Traits:
-        return Traits(end_command=("shutdown",))
+        return Traits(("shutdown",), regional=bool(self.surveys), self_end=self.self_end)
 
     def offers(self) -> list[Offer]:
         self._called("offers")
@@ -110,7 +126,9 @@ class FileCloud:
 
     def launch(self, request: LaunchRequest) -> Instance:
         self._called("launch")
-        fault = self.script.pop(0) if self.script else Fault()
+        self.launched.append(request.offer.key())
+        self.requests.append(request)
+        fault = self.script.pop(0) if self.script else Fault(self.refuses(request.offer))
         if fault.error is not None and not fault.made:
             raise fault.error
         with self._machines() as machines:
@@ -118,6 +136,8 @@ class FileCloud:
             if known is None or known["state"] == "gone":
                 machines[request.token] = self._new(request, fault, len(machines))
             machine = dict(machines[request.token])
+        if fault.fails is not None:
+            self._failures[machine["id"]] = fault.fails
         if fault.error is not None:
             raise fault.error
         return self._instance(machine)
@@ -129,14 +149,29 @@ class FileCloud:
                 return self._instance(machine)
         return Instance(self.name, instance_id, "gone", self.sold[0], {})
 
-    def list(self, tags: Mapping[str, str]) -> list[Instance]:
+    def survey(self, region: str, offers: Sequence[Offer]) -> Survey:
+        self._called("survey")
+        told = self.surveys.get(region, Survey(region))
+        if isinstance(told, ProviderError):
+            raise told
+        return told if isinstance(told, Survey) else told()
+
+    def console(self, instance_id: str) -> str:
+        self._called("console")
+        return self.printed
+
+    def list(
+        self, tags: Mapping[str, str], regions: Sequence[str] = (), everything: bool = False
+    ) -> list[Instance]:
         self._called("list")
+        self.listed.append(tuple(regions))
         found = [self._instance(machine) for machine in self._all()]
         return [
             one
             for one in found
             if one.state != "gone"
             and one.id not in self.hides
+            and (not regions or one.offer.region in regions)
             and tags.items() <= dict(one.tags).items()
         ]
 
@@ -150,6 +185,13 @@ class FileCloud:
         return []
 
     # -- what only tests do -------------------------------------------------------------------
+
+    def stop(self, instance_id: str) -> None:
+        """It has shut itself down, and is still paid for."""
+        with self._machines() as machines:
+            for machine in machines.values():
+                if machine["id"] == instance_id:
+                    machine.update(state="ending", detail="stopped by itself")
 
     def end(self, instance_id: str, why: str) -> None:
         with self._machines() as machines:
@@ -199,6 +241,9 @@ class FileCloud:
         died = machine["dies"] and self.clock.wall() > machine["started"]
         if state == "running" and died:
             state, detail = "gone", machine["dies"]
+        failure = self._failures.get(machine["id"])
+        if failure is not None and self.clock.wall() > machine["started"]:
+            state, detail = "gone", failure.message
         if state == "running" and (ready is None or self.clock.wall() < ready):
             state = "pending"
         return Instance(
@@ -213,6 +258,7 @@ class FileCloud:
             "",
             machine["started"],
             detail,
+            failure if state == "gone" else None,
         )
 
     def _all(self) -> list[dict[str, Any]]:
@@ -221,7 +267,7 @@ class FileCloud:
 
     @contextmanager
     def _machines(self) -> Iterator[dict[str, dict[str, Any]]]:
-        with open(self.folder / "machines.lock", "a") as lock:
+        with self._threads, open(self.folder / "machines.lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             path = self.folder / "machines.json"
             machines = json.loads(path.read_text()) if path.exists() else {}

@@ -51,7 +51,9 @@ def test_liked_gpu_comes_before_the_price() -> None:
     offers = [offer("t4", 0.5, gpu="T4", gpu_count=1), offer("h", 9.0, gpu="H100", gpu_count=1)]
     assert types(Resources(gpus=parse_gpus(["H100", "T4"])), *offers) == ["h", "t4"]
     made = ladder(Resources(gpus=parse_gpus(["H100", "T4"])), Snapshot(tuple(offers)))
-    assert made.rungs[1].reason == "choice 2 of GPU, $0.5 an hour"
+    assert made.rungs[1].reason == (
+        "choice 2 of GPU, $0.50 an hour, about $0.11 for 10 min of work with boot 60 s"
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,9 @@ def test_liked_gpu_comes_before_the_price() -> None:
         ("A100", "A100-80GB", 1, True),
         ("A100-40GB", "A100-80GB", 1, False),
         ("A100", "A10", 1, False),
+        ("A10", "A10G", 1, True),
+        ("A10G", "A10", 1, True),
+        ("A10!", "A10G", 1, False),
         ("H100!", "H100", 1, True),
         ("H100!", "H100-NVL", 1, False),
         ("any", "T4", 1, True),

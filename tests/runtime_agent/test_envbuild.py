@@ -19,6 +19,7 @@ from byoc.images.native import plan
 from byoc.images.recipe import Image
 from byoc.runtime_agent import envbuild
 from byoc.runtime_agent.envbuild import EnvBuildError
+from byoc.runtime_agent.uvbin import Wanted
 from tests.helpers import ROOT, until
 from tests.runtime_agent.wheels import Index, other_python, uv_program, wheel
 
@@ -47,7 +48,7 @@ class Builder:
     def ensure(self, image: Image, **changes: Any) -> dict[str, Any]:
         """Builds it, unless it is there."""
         wanted = {**plan(image, local_python=OWN).to_json(), **changes}
-        return envbuild.ensure(wanted, str(self.cache), self.uv, self.write)
+        return envbuild.ensure(wanted, str(self.cache), Wanted(self.uv), self.write)
 
     def run(self, found: dict[str, Any], code: str) -> str:
         """What code prints in the environment."""
@@ -233,7 +234,8 @@ ENSURE = """
 import json, sys
 from byoc.runtime_agent import envbuild
 plan, cache, uv = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
-print(json.dumps(envbuild.ensure(plan, cache, uv, lambda data: None)))
+wanted = envbuild.uvbin.Wanted(uv)
+print(json.dumps(envbuild.ensure(plan, cache, wanted, lambda data: None)))
 """
 
 
@@ -383,8 +385,9 @@ def test_pips_index_is_handed_to_uv_unless_uv_has_one() -> None:
     assert "UV_DEFAULT_INDEX" not in env and "UV_EXTRA_INDEX_URL" not in env
 
 
-def test_no_uv_is_said_so(builder: Builder) -> None:
+def test_no_uv_is_said_so(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing or empty path of uv is a clear error, and so is one that does not run."""
+    monkeypatch.setenv("PATH", "/nonexistent")
     for path in ("", "/nonexistent/uv"):
         builder.uv = path
         with pytest.raises(EnvBuildError, match="uv is not on this instance"):
@@ -433,7 +436,7 @@ def test_the_log_is_passed_on_while_the_step_runs(builder: Builder, tmp_path: Pa
 
     wanted = plan(Image.debian_slim(OWN), local_python=OWN).to_json()
     with pytest.raises(EnvBuildError, match="exit code 4"):
-        envbuild.ensure(wanted, str(builder.cache), builder.uv, log)
+        envbuild.ensure(wanted, str(builder.cache), Wanted(builder.uv), log)
     assert builder.log == b"working\n"
 
 
@@ -446,6 +449,6 @@ def test_a_log_that_fails_ends_the_program(builder: Builder, tmp_path: Path) -> 
 
     wanted = plan(Image.debian_slim(OWN), local_python=OWN).to_json()
     with pytest.raises(BrokenPipeError):
-        envbuild.ensure(wanted, str(builder.cache), builder.uv, log)
+        envbuild.ensure(wanted, str(builder.cache), Wanted(builder.uv), log)
     (folder,) = (builder.cache / "envs").iterdir()
     assert [entry.name for entry in folder.iterdir()] == ["lock"]

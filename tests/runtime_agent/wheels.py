@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import os
 import shutil
 import sys
@@ -56,16 +58,39 @@ def other_python() -> tuple[str, str]:
     pytest.skip("there is one minor of Python only on this machine")
 
 
+_JSON = "application/vnd.pypi.simple.v1+json"
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _html(wheels: list[Path]) -> str:
+    rows = [f'<a href="/files/{w.name}#sha256={sha256(w)}">{w.name}</a>' for w in wheels]
+    return "<!DOCTYPE html><html><body>\n" + "<br/>\n".join(rows)
+
+
+def _json(wheels: list[Path]) -> str:
+    rows = [
+        {"filename": w.name, "url": f"../../files/{w.name}", "hashes": {"sha256": sha256(w)}}
+        for w in wheels
+    ]
+    return json.dumps({"meta": {"api-version": "1.0"}, "name": "some", "files": rows})
+
+
 class Index:
     """A package index with the wheels of a folder. ``user``/``password``: asked for when given.
 
     ``seen`` runs at every request. ``stuck``: requests are taken and not answered until it is set.
+    ``speaks_json``: it answers as PEP 691 says, else with a page of links.
     """
 
     def __init__(self, folder: Path, credentials: str = "") -> None:
         self.folder = folder
         self.seen: Callable[[str], None] = lambda path: None
         self.stuck: threading.Event | None = None
+        self.speaks_json = False
         self._wanted = "Basic " + base64.b64encode(credentials.encode()).decode()
         self._credentials = credentials
         index = self
@@ -105,8 +130,9 @@ class Index:
         file = self.folder / name
         if request.path.startswith("/simple/"):
             wheels = sorted(self.folder.glob(f"{name.replace('-', '_')}-*.whl"))
-            links = "".join(f'<a href="/files/{w.name}">{w.name}</a>' for w in wheels)
-            self._send(request, 200 if wheels else 404, links.encode(), "text/html")
+            kind = _JSON if self.speaks_json else "text/html"
+            page = _json(wheels) if self.speaks_json else _html(wheels)
+            self._send(request, 200 if wheels else 404, page.encode(), kind)
         elif file.is_file():
             self._send(request, 200, file.read_bytes(), "application/octet-stream")
         else:

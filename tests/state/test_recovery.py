@@ -265,7 +265,7 @@ def test_older_journal_is_migrated(
     assert len(journal.runs(limit=500)) == 200
     open_journal().close()
     raw = sqlite3.connect(home / FILE)
-    assert raw.execute("PRAGMA user_version").fetchone() == (2,)
+    assert raw.execute("PRAGMA user_version").fetchone() == (len(steps),)
     assert "note" in [row[1] for row in raw.execute("PRAGMA table_info(meta)")]
     raw.close()
 

@@ -69,7 +69,7 @@ def command(
                 gc.enable()
             return _reported(function, console, given, shared)
 
-        run.__doc__ = function.__doc__
+        run.__doc__ = _flowing(inspect.cleandoc(function.__doc__ or ""))
         run.__name__ = _name(function)
         run.__signature__ = inspect.Signature(kept + added)  # type: ignore[attr-defined]
         run.__annotations__ = {}
@@ -77,6 +77,11 @@ def command(
         return run
 
     return decorate
+
+
+def _flowing(text: str) -> str:
+    """Each paragraph as one line, which the help breaks where the terminal ends."""
+    return "\n\n".join(" ".join(part.split("\n")) for part in text.split("\n\n"))
 
 
 def _name(function: Callable[..., int]) -> str:

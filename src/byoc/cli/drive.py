@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _lazy
 from ..clock import IDS, SYSTEM
-from ..engine.options import RunOptions
+from ..engine.options import Approved, RunOptions
+from ..errors import InstanceError, PlacementError, ProviderError
 from ..resources import Resources
 from ..settings import Settings
-from . import failure, records
+from . import attempts, failure, ladders, records
 from .console import Console
 from .drivers import Driver
 from .interrupts import Interrupts
@@ -20,16 +21,21 @@ from .view import View
 
 if TYPE_CHECKING:
     from ..engine.base import Base
+    from ..images.mounts import FileEntry
+    from ..state import Attempt
 
 _PROGRAM = "byoc.engine.command:Commands"
 _SESSIONS = {"run": "byoc.engine.session:Session", "exec": _PROGRAM, "script": _PROGRAM}
 """Kind of a job -> the session that it runs in."""
+_NO_INSTANCE = (PlacementError, ProviderError, InstanceError)
+"""Errors that a run without an instance ends in."""
 
 
 class Job(NamedTuple):
     """What to run. ``kind``: ``run`` | ``exec`` | ``script``. ``work`` runs it in an open session
     and returns the exit code and, when there is one, the value for ``--json``. ``asks``: the name
-    and the resources of each function that it may call."""
+    and the resources of each function that it may call. ``contents``: reads the program's files.
+    ``about``: more for the object of ``--json``."""
 
     command: str
     kind: str
@@ -37,20 +43,30 @@ class Job(NamedTuple):
     typed: tuple[str, ...]
     work: Callable[[Any], tuple[int, Any]]
     asks: Sequence[tuple[str, Resources]]
+    contents: Callable[[], Sequence[FileEntry]] = tuple
+    about: Mapping[str, Any] = MappingProxyType({})
 
 
-def drive(console: Console, settings: Settings, common: Common, job: Job, background: str) -> int:
-    """Run the job and report how it went. Returns the exit code."""
+def drive(
+    console: Console,
+    settings: Settings,
+    common: Common,
+    job: Job,
+    background: str,
+    approved: tuple[Approved, ...] | None = None,
+) -> int:
+    """Run the job and report how it went. Returns the exit code. ``approved``: see RunOptions."""
     if background:
         console.as_json = False  # the command that put this one there has printed it
     if common.dry_run:
-        return _show_plan(console, settings, common, job)
+        return _dry_run(console, settings, common, job)
     driver = Driver(settings, background)
     try:
         with Interrupts() as interrupts:
             console.on_reader_gone = interrupts.leave
-            options = _options(settings, common, job, driver)
-            return _run(console, settings, options, job, driver, interrupts)
+            options = _options(settings, common, job, driver)._replace(approved=approved)
+            view = View(console, SYSTEM, driver.keep, common.verbose)
+            return _run(console, settings, options, job, driver, interrupts, view)
     finally:
         driver.close()
 
@@ -72,11 +88,9 @@ def _run(
     job: Job,
     driver: Driver,
     interrupts: Interrupts,
+    view: View,
 ) -> int:
-    view = View(console, SYSTEM, driver.keep)
-    session: Base = _lazy.load(_SESSIONS[job.kind])(
-        settings, options, view, run_id=driver.run_id, kind=job.kind, clock=SYSTEM, ids=IDS
-    )
+    session = _session(settings, options, view, job, driver.run_id)
     raised: BaseException | None = None
     ended: BaseException | None = None
     code, value = 0, None
@@ -99,15 +113,31 @@ def _run(
     if raised is not None and ended is not raised:
         failure.conclude(raised, console, job.command, of_program=True)
     summary = session.summary()
-    fields = {"run": driver.run_id, "seconds": round(seconds, 4), **summary}
+    fields = {**job.about, "run": driver.run_id, "seconds": round(seconds, 4), **summary}
     if ended is not None:
+        tried = _tried(console, settings, driver.run_id, ended)
         code = failure.conclude(
-            ended, console, job.command, of_program=ended is raised, fields=fields
+            ended,
+            console,
+            job.command,
+            of_program=ended is raised,
+            fields=fields | ({"attempts": tried} if tried else {}),
+            tried=tried,
         )
     elif console.as_json:
         console.json_object(job.command, code, fields | _value(value) | {"error": None})
     view.last_line(_outcome(code, ended), seconds, _places(summary), summary["stages"])
     return code
+
+
+def _tried(
+    console: Console, settings: Settings, run_id: str, ended: BaseException
+) -> list[Attempt]:
+    """The attempts that came to nothing, where they are why the run failed."""
+    if not isinstance(ended, _NO_INSTANCE):
+        return []
+    with records.opened(settings, console) as journal:
+        return attempts.failed(journal.attempts(run_id))
 
 
 def _outcome(code: int, ended: BaseException | None) -> str:
@@ -145,27 +175,30 @@ def _places(summary: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _show_plan(console: Console, settings: Settings, common: Common, job: Job) -> int:
-    """``--dry-run``: what each function asks for and the ladder it would climb."""
-    view = View(console, SYSTEM)
-    options = common.run_options(keep=settings.keep, name=job.name, command=job.typed)
+def _session(
+    settings: Settings, options: RunOptions, view: View, job: Job, run_id: str | None
+) -> Base:
     session: Base = _lazy.load(_SESSIONS[job.kind])(
-        settings, options, view, run_id=None, kind=job.kind, clock=SYSTEM, ids=IDS
+        settings, options, view, run_id=run_id, kind=job.kind, clock=SYSTEM, ids=IDS
     )
-    found = []
-    with _lazy.load("byoc.fleet.core:open_fleet")(settings, view, os.environ) as fleet:
-        for name, asked in job.asks:
-            resources = session.merged(asked)
-            ladder = fleet.plan(resources)
-            found.append({"name": name, "resources": resources.describe(), "ladder": ladder})
+    return session
+
+
+def requests(
+    console: Console, settings: Settings, common: Common, job: Job
+) -> list[tuple[str, Resources]]:
+    """What each function of the job asks for, with the run's options and the settings applied."""
+    options = common.run_options(keep=settings.keep, name=job.name, command=job.typed)
+    session = _session(settings, options, View(console, SYSTEM), job, None)
+    return [(name, session.merged(asked)) for name, asked in job.asks]
+
+
+def _dry_run(console: Console, settings: Settings, common: Common, job: Job) -> int:
+    asks = requests(console, settings, common, job)
+    found = ladders.survey(console, settings, asks)
     if console.as_json:
-        console.json_object(job.command, 0, {"dry_run": True, "functions": found})
-        return 0
-    for one in found:
-        console.data(f"{one['name']}: {one['resources']}")
-        for number, rung in enumerate(one["ladder"].rungs, 1):
-            price = "no price known" if rung.offer.price is None else f"${rung.offer.price:.2f}/h"
-            console.data(f"  {number}. {rung.offer.key()}  {price}  {rung.reason}")
-        for rung in one["ladder"].refused:
-            console.data(f"  not {rung.offer.key()}: {rung.reason}")
+        functions = ladders.as_data(found)
+        console.json_object(job.command, 0, {"dry_run": True, "functions": functions})
+    else:
+        ladders.show(console, found, None if common.verbose else ladders.TOP)
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidError
 from ..resources import Resources
-from . import context, drive, drivers, values
+from . import context, drive, drivers, names, values
 from .console import Console
 from .options import Command, Common, parsed
 
@@ -20,6 +20,7 @@ def execute(console: Console, common: Common, asked: Command) -> int:
     """Run the command. Returns its exit code."""
     folder = context.here()
     settings = context.merged(common.flags())
+    names.check(common.gpu or (), common.region, settings.used_clouds())
     variables = parsed("--env", lambda texts: values.environment(texts, os.environ), asked.env)
     below = parsed("--cwd", _below, asked.cwd)
     patterns = [parsed("--artifacts", _below, pattern) for pattern in asked.artifacts]

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import re
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from . import context
+from . import attempts, context
 from .console import Console
 
+if TYPE_CHECKING:
+    from ..state import Attempt
+
 PROGRAM = 1
+NO = 1
+"""What ``check`` and ``capacity`` answer when it is no: as grep and diff do."""
 USAGE = 2
 NO_OFFER = 3
 INSTANCE = 4
@@ -84,16 +89,17 @@ def conclude(
     *,
     of_program: bool = False,
     fields: Mapping[str, Any] | None = None,
+    tried: Sequence[Attempt] = (),
 ) -> int:
     """Report whatever ended a command, in words and with ``--json`` as data; its exit code.
 
     ``of_program``: it came out of the user's own code, as what :func:`program` let out did.
-    ``fields``: more for the JSON object.
+    ``fields``: more for the JSON object. ``tried``: what came to nothing before it.
     """
     of_program = of_program or _state.in_program
     _state.in_program = False
     if isinstance(error, errors.Error):
-        code = report(error, console)
+        code = report(error, console, tried)
     elif isinstance(error, KeyboardInterrupt):
         code = READER_GONE if console.reader_gone else INTERRUPTED
     elif isinstance(error, SystemExit):
@@ -138,14 +144,26 @@ def summary(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
-def report(error: errors.Error, console: Console) -> int:
-    """Print an error of byoc's own: message, causes, what was done, hints. Its exit code."""
-    console.error(error.message or type(error).__name__)
+def report(error: errors.Error, console: Console, tried: Sequence[Attempt] = ()) -> int:
+    """Print an error of byoc's own: message, causes, what was done, hints. Its exit code.
+
+    ``tried``: what came to nothing before it, told by what was wrong.
+    """
+    message = error.message or type(error).__name__
+    if len(tried) > 1:  # the message repeats them in one long line
+        message = message.partition(f": {tried[0].offer}")[0]
+    console.error(message)
+    if len(tried) > 1:
+        console.plain(_indent("\n".join(attempts.grouped(tried))))
     where = user_location(error) if isinstance(error, _LOCATED) else ""
     if where:
         console.plain(f"  at {where}")
+    if isinstance(error, errors.ProviderError):
+        _tell_vendor(error, console)
     for cause in _causes(error):
         console.plain(f"  caused by: {_one_line(cause)}")
+        if isinstance(cause, errors.ProviderError):
+            _tell_vendor(cause, console)
     if isinstance(error, errors.ImageBuildError) and error.log:
         console.plain(_indent(error.log))
     if error.done:
@@ -153,6 +171,17 @@ def report(error: errors.Error, console: Console) -> int:
     for hint in dict.fromkeys(_hints(error)):
         console.hint(hint)
     return exit_code(error)
+
+
+def _tell_vendor(error: errors.ProviderError, console: Console) -> None:
+    """Who refused, by what code, and the id that their support asks for."""
+    facts = [
+        error.provider,
+        error.vendor_code and f"code {error.vendor_code}",
+        error.request_id and f"request {error.request_id}",
+    ]
+    if any(facts):
+        console.plain(f"  {', '.join(fact for fact in facts if fact)}")
 
 
 def report_program(error: BaseException, console: Console) -> int:

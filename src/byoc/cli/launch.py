@@ -17,13 +17,15 @@ from ..errors import InvalidError
 from ..resources import Resources
 from ..sdk import load
 from ..sdk.load import Reference
-from . import context, drive, drivers, entry_args, failure
+from . import context, drive, drivers, entry_args, failure, names
 from .console import Console
 from .options import Asked, Common
 
 if TYPE_CHECKING:
     from ..engine.command import Commands
     from ..engine.session import Session
+    from ..engine.spec import FunctionSpec
+    from ..images.mounts import FileEntry
     from ..sdk.choose import Runnable
 
 
@@ -31,7 +33,7 @@ def launch(console: Console, common: Common, typed: Asked) -> int:
     """Run what was asked for. Returns the exit code."""
     asked = load.parse_reference(typed.reference, module=typed.module)
     settings = context.merged(common.flags())
-    rest = list(typed.args)
+    names.check(common.gpu or (), common.region, settings.used_clouds())
     if common.detach and not typed.driver and not common.dry_run:
         if asked.kind == load.STDIN:
             raise InvalidError(
@@ -39,6 +41,16 @@ def launch(console: Console, common: Common, typed: Asked) -> int:
                 hints=("save it in a file, or leave out --detach",),
             )
         return drivers.detach(console, settings, typed.line, "run")
+    job = prepare(console, asked, typed)
+    return drive.drive(console, settings, common, job, typed.driver)
+
+
+def prepare(console: Console, asked: Reference, typed: Asked) -> drive.Job:
+    """What is to be done: the program imported (or, a plain script, read), its arguments parsed.
+
+    ``asked``: ``typed.reference``, parsed. Raises what is wrong with any of it.
+    """
+    rest = list(typed.args)
     source = load.read(asked, sys.stdin.buffer)
     with failure.program():
         plain = load.is_plain(asked, source)
@@ -51,7 +63,7 @@ def launch(console: Console, common: Common, typed: Asked) -> int:
         job = _written(job, Path(typed.result))
     if typed.name:
         job = job._replace(name=typed.name)
-    return drive.drive(console, settings, common, job, typed.driver)
+    return job
 
 
 def _script(asked: Reference, source: bytes, args: list[str]) -> drive.Job:
@@ -69,7 +81,16 @@ def _script(asked: Reference, source: bytes, args: list[str]) -> drive.Job:
             return session.script(path, args), None
 
     name = {load.STDIN: "stdin", load.FILE: Path(asked.target).stem}.get(asked.kind, asked.target)
-    return drive.Job("run", "script", name, _typed(asked, args), work, ((name, Resources()),))
+    typed, asks = _typed(asked, args), ((name, Resources()),)
+    return drive.Job("run", "script", name, typed, work, asks, functools.partial(_beside, asked))
+
+
+def _beside(asked: Reference) -> list[FileEntry]:
+    """The files that travel with a plain program."""
+    mounts = _lazy.load("byoc.images.mounts")
+    folder = asked.path.parent if asked.kind == load.FILE else context.here()
+    files: list[FileEntry] = mounts.for_folder(folder)
+    return files
 
 
 def _typed(asked: Reference, args: list[str]) -> tuple[str, ...]:
@@ -104,7 +125,10 @@ def _function(
             value = call()
             return 0, _awaited(value) if inspect.isawaitable(value) else value
 
-    return drive.Job("run", "run", chosen.name, _typed(asked, args), work, _asks(chosen))
+    specs = _specs(chosen)
+    asks = [(spec.name, spec.resources) for spec in specs]
+    contents = functools.partial(_files, asked, specs)
+    return drive.Job("run", "run", chosen.name, _typed(asked, args), work, asks, contents)
 
 
 def _call(chosen: Runnable, args: list[str], shown: str) -> Callable[[], Any]:
@@ -121,14 +145,24 @@ def _call(chosen: Runnable, args: list[str], shown: str) -> Callable[[], Any]:
     return functools.partial(getattr(target, "remote", target), *positional, **named)
 
 
-def _asks(chosen: Runnable) -> list[tuple[str, Resources]]:
-    """What each function that may be called asks for."""
+def _specs(chosen: Runnable) -> list[FunctionSpec]:
+    """The functions and classes that may be called."""
     target: Any = chosen.target
     spec = getattr(getattr(target, "owner", target), "spec", None)
     app = chosen.app
     several: list[Any] = [*app.registered_functions.values(), *app.registered_classes.values()]
-    specs = [spec] if spec is not None else [one.spec for one in several]
-    return [(spec.name, spec.resources) for spec in specs]
+    return [spec] if spec is not None else [one.spec for one in several]
+
+
+def _files(asked: Reference, specs: list[FunctionSpec]) -> list[FileEntry]:
+    """The program's own file, and what travels with its functions."""
+    mounts = _lazy.load("byoc.images.mounts")
+    files_of = _lazy.load("byoc.engine.sources:files_of")
+    own = mounts.for_module_file(asked.path) if asked.kind == load.FILE else []
+    found: list[FileEntry] = mounts.collect(
+        own, *(files_of(spec, mounts.ignore_notice) for spec in specs)
+    )
+    return found
 
 
 def _written(job: drive.Job, file: Path) -> drive.Job:

@@ -5,14 +5,13 @@ A command's function takes one :class:`Common` and not a dozen keywords.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import typer
 
 from .. import errors
 from ..engine.options import RunOptions
-from ..placement.match import is_gpu
 from ..resources import GpuRequest
 from . import complete, values
 from .command import OUTPUT, Shared, flag
@@ -122,7 +121,11 @@ _WHERE, _LIFE = "Where it runs", "How long"
 
 _GPU: dict[str, tuple[Any, Any]] = {
     "gpu": _list(
-        "--gpu", "NAME[:COUNT]", "GPU; a comma list or repeats are fallbacks.", _WHERE, complete.gpus
+        "--gpu",
+        "NAME[:COUNT]",
+        "GPU; a comma list or repeats are fallbacks.",
+        _WHERE,
+        complete.gpus,
     ),
 }
 _PLACE: dict[str, tuple[Any, Any]] = {
@@ -179,7 +182,8 @@ def parsed(option: str, parse: Callable[[Any], T], value: Any) -> T:
 def common(given: dict[str, Any]) -> Common:
     """Take the shared options out of ``given`` (as typer parsed them) and parse their values."""
     raw = {name: given.pop(name) for name in Common._fields if name in given}
-    taken = {name: value for name, value in raw.items() if value not in (None, [])}
+    taken = {name: value for name, value in raw.items() if value is not None and value != ()}
+    taken = {n: list(v) if isinstance(v, tuple) else v for n, v in taken.items() if v != []}
     words = tuple(word for name in _REQUEST for word in _typed(name, taken.get(name)))
     for name, parse in _PARSERS.items():
         if name in taken:
@@ -195,31 +199,6 @@ def _typed(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [yes if value else no]
     return [word for one in (value if isinstance(value, list) else [value]) for word in (yes, one)]
-
-
-def check_names(common: Common, clouds: Sequence[str]) -> None:
-    """Refuse regions and GPUs that none of the clouds in use has. Raises :class:`InvalidError`.
-
-    Nothing is refused where this computer may be used: only it knows what it has.
-    """
-    if not (common.region or common.gpu) or not complete.priced(clouds):
-        return
-    regions = complete.known_regions(clouds)
-    for name in common.region:
-        if name not in regions:
-            raise errors.InvalidError(
-                f"--region: {', '.join(clouds)} has no region {name!r}"
-                if len(clouds) == 1
-                else f"--region: none of {', '.join(clouds)} has a region {name!r}",
-                hints=complete.near(name, regions),
-            )
-    gpus = complete.known_gpus(clouds)
-    for wanted in common.gpu or ():
-        if not any(is_gpu(wanted, name) for name in gpus):
-            raise errors.InvalidError(
-                f"--gpu: no cloud in use sells a {wanted.name}",
-                hints=complete.near(wanted.name, gpus),
-            )
 
 
 def _shared(*tables: dict[str, tuple[Any, Any]]) -> Shared:

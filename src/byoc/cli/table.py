@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("byoc.cli.commands.down:down", "End instances, or cancel runs"),
     "ssh": ("byoc.cli.commands.ssh:ssh", "Open a shell, or run a command, on a live instance"),
     "why": ("byoc.cli.commands.why:why", "Explain where a run went, and what was refused"),
-    "capacity": ("byoc.cli.commands.capacity:capacity", "Show where a GPU may be had now, and for how much"),
+    "capacity": ("byoc.cli.commands.capacity:capacity", "Show where a GPU may be had now"),
     "check": ("byoc.cli.commands.check:check", "Check that the configured clouds can be used"),
     "config": ("byoc.cli.commands.config:config", "Show the settings and where each comes from"),
     "emulate": ("byoc.cli.commands.emulate:emulate", "Run a command against emulated clouds"),

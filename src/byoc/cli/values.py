@@ -46,6 +46,13 @@ def size(text: str) -> int:
     return amount
 
 
+def count(text: str) -> int:
+    """A positive whole number. Raises :class:`InvalidError`."""
+    if not text.strip().isdecimal() or not int(text):
+        raise InvalidError(f"{text!r} is not a number of offers", hints=("write 1 or more",))
+    return int(text)
+
+
 def cores(text: str) -> float:
     """A positive number of CPU cores. Raises :class:`InvalidError`."""
     try:
@@ -97,7 +104,9 @@ def patterns(texts: list[str]) -> tuple[str, ...]:
         if not any(fnmatch.fnmatchcase(name, first) for name in providers.names()):
             raise InvalidError(
                 f"{pattern!r} fits no cloud",
-                hints=("begin with a cloud, then region, zone, type: oci, aws/us-east-1, */*/*/p5*",),
+                hints=(
+                    "write CLOUD[/REGION[/ZONE[/TYPE]]], with * and ?: aws/us-east-1, */*/*/p5*",
+                ),
             )
     return found
 

@@ -17,14 +17,19 @@ _DOING = {
     "run": "running",
 }
 _NAME_WIDTH = max(map(len, STAGES))
+WAITS_AFTER = 2.0
+"""Seconds into a stage from which what it waits for is worth a line: a local boot is over by then,
+and a cloud's has told what the first hop was."""
+WAITS_MOST = 5
+"""Different waits of one stage that are told: of fifty instances not all are of interest."""
 
 
 class View:
     """A :class:`~byoc.engine.events.Reporter` for people.
 
     On a terminal one live line shows the stage under way; elsewhere each finished stage is a plain
-    line. The program's bytes pass through unchanged. ``keep_log``: also takes the program's bytes,
-    for ``byoc logs``.
+    line, and so is what one waits for that lasts. The program's bytes pass through unchanged.
+    ``keep_log``: also takes the program's bytes, for ``byoc logs``. ``verbose``: each wait is told.
     """
 
     def __init__(
@@ -32,6 +37,7 @@ class View:
         console: Console,
         clock: Clock,
         keep_log: Callable[[bytes], None] = lambda data: None,
+        verbose: bool = False,
     ) -> None:
         self._console = console
         self._clock = clock
@@ -39,6 +45,10 @@ class View:
         self._lock = threading.Lock()
         self._current = ""
         self._detail = ""
+        self._waits_for = ""
+        self._waits: dict[str, set[str]] = {}
+        self._later = threading.Timer(0, lambda: None)  # replaced before it is ever started
+        self._verbose = verbose
         self._since = 0.0
         self._told: set[str] = set()
 
@@ -49,6 +59,7 @@ class View:
 
     def stop(self) -> None:
         """Take the live line away."""
+        self._later.cancel()
         self._console.stop_live()
 
     def stage(self, name: str, status: str, detail: str = "", seconds: float = 0.0) -> None:
@@ -58,10 +69,39 @@ class View:
                 self._current, self._since = name, self._clock.mono()
             if status in ("start", "note"):
                 self._detail = detail
-        if status == "failed":
+            self._later.cancel()
+            if status != "wait":
+                self._waits_for = ""
+        if status == "wait":
+            self._wait(name, detail)
+        elif status == "failed":
             self._console.say(f"{name:<{_NAME_WIDTH}}  failed{_after(detail)}")
         elif status == "done" and not self._console.live:
             self._console.say(f"{name:<{_NAME_WIDTH}}  {seconds:.2f} s{_after(detail)}")
+
+    def _wait(self, name: str, detail: str) -> None:
+        """Show what a stage waits for: in the live line, or as a line of its own once it lasts."""
+        with self._lock:
+            self._waits_for, self._current = detail, self._current or name
+            early = WAITS_AFTER - (self._clock.mono() - self._since)
+            if self._console.live:
+                return
+            if early > 0 and not self._verbose:
+                self._later = threading.Timer(early, self._tell_wait, (name, detail))
+                self._later.daemon = True
+                self._later.start()
+                return
+        self._tell_wait(name, detail)
+
+    def _tell_wait(self, name: str, detail: str) -> None:
+        with self._lock:
+            told = self._waits.setdefault(name, set())
+            if self._waits_for != detail or detail in told:
+                return
+            if len(told) >= WAITS_MOST and not self._verbose:
+                return
+            told.add(detail)
+        self._console.say(f"{name:<{_NAME_WIDTH}}  {detail}")
 
     def log(self, fd: int, data: bytes, container: str = "") -> None:
         """See :class:`~byoc.engine.events.Reporter`."""
@@ -93,7 +133,8 @@ class View:
         with self._lock:
             seconds = self._clock.mono() - self._since
             doing = _DOING.get(self._current, "starting")
-            return f"{doing}{_after(self._detail)} {seconds:.0f} s"
+            waits = f", {self._waits_for}" if self._waits_for else ""
+            return f"{doing}{_after(self._detail)}{waits} {seconds:.0f} s"
 
 
 def _after(detail: str) -> str:

@@ -86,8 +86,16 @@ class World(Protocol):
     def judge(self, cloud: str, op: str, facts: Facts) -> Fault | None:
         """Note a request, wait as long as a fault says, and say how it must fail, if it must."""
 
+    def refused(self, cloud: str, op: str, facts: Facts, code: str, message: str) -> None:
+        """Note that a request failed by the account's own rules (authentication, validation, quota,
+        capacity). Not for what :meth:`judge` said: that is noted."""
+
     def room(self, cloud: str, zone: str, type: str, market: str) -> bool:
         """Whether there is capacity for one more, and if so take it until :meth:`gone`."""
+
+    def spare(self, cloud: str, zone: str, type: str, market: str) -> int | None:
+        """How many more there is capacity for, None for any number; takes nothing. For the answer
+        of a cloud that tells (OCI's capacity report); a fault on the launch does not show here."""
 
     def quota(self, cloud: str, region: str, bucket: str, usual: float) -> float:
         """The scenario's limit for a bucket, else ``usual``."""
@@ -112,6 +120,9 @@ class World(Protocol):
 
     def hidden(self, cloud: str, id: str) -> bool:
         """Whether reads do not show it yet (a list lags behind the write)."""
+
+    def address_known(self, cloud: str, id: str) -> bool:
+        """Whether reads of a running instance tell its address yet."""
 
     def console(self, cloud: str, id: str) -> str:
         """What the machine has printed since it was powered on."""

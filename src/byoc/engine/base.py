@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..clock import Clock, Ids
-from ..errors import CancelledError, Error, InstanceError, ProviderError
+from ..errors import CancelledError, Error, InstanceError, PlacementError, ProviderError
 from ..fleet import Fleet, open_fleet
 from ..fleet.ports import Dialer
 from ..images import mounts, native
@@ -314,12 +314,26 @@ class Base:
         able = (host for host in self._hosts if host not in besides and host.lost is None)
         return next((host for host in able if not rules.refusal(host.offer)), None)
 
+    def _approved(self, resources: Resources) -> tuple[Resources, tuple[str, ...]]:
+        """The request with its ceiling and the offers that a plan approved for it; any offer when
+        the run has no plan. Raises PlacementError for a request that no plan has approved."""
+        if self.options.approved is None:
+            return resources, ()
+        for one in self.options.approved:
+            if one.resources == resources:
+                return resources._replace(max_price=one.max_price), one.only
+        raise PlacementError(
+            f"the plan approves no offer for {resources.describe()}",
+            hints=("make a plan of what the program asks for now: byoc plan",),
+        )
+
     def _acquire(self, resources: Resources, search: Search) -> LiveInstance:
+        allowed, only = self._approved(resources)
         node = next(self._nodes)
         keep = self.options.keep
         packing = threads.Task("byoc-bundle", lambda: bundle.build(self.settings.home / "cache"))
         held = self.fleet.acquire(
-            resources, self.run_id, keep=keep, node=node, stop=lambda: self._closed
+            allowed, self.run_id, keep=keep, node=node, only=only, stop=lambda: self._closed
         )
         begun = self.clock.mono()
         try:

@@ -32,7 +32,7 @@ from ..placement.match import is_gpu
 from ..resources import GpuRequest, Offer
 from ..runtime_agent.bundle import Bundle
 from ..wire import link, messages
-from . import bulk, threads
+from . import bulk, ownuv, threads
 from .agentlink import CONTROL, LOGS, AgentLink
 from .events import Reporter
 from .inputs import Input
@@ -82,6 +82,8 @@ class LiveInstance:
         self._files: dict[str, mounts.FileEntry] = {}
         self._synced: list[list[Any]] | None = None
         self._envs: dict[str, dict[str, Any]] = {}
+        self._sending_uv = threading.Lock()
+        self._uv_sent = ""
         self._names: dict[int, str] = {}
         self._logs = messages.Assembler()
         self._flushes: dict[int, Future[None]] = {}
@@ -179,10 +181,7 @@ class LiveInstance:
         """Have the image's environment on the instance. Raises ImageBuildError."""
         found = self._envs.get(plan.digest)
         if found is None:
-            traits = self.held.traits
-            cache = traits.cache or f"{self._link.hello['home']}/.cache/byoc"
-            head = {"t": "env", "plan": plan.to_json(), "cache": cache, "uv": traits.uv}
-            reply = self._link.request(head).result()
+            reply = self._build(plan)
             if not reply["ok"]:
                 raise ImageBuildError(
                     f"the image could not be built: {reply['error']}", log=reply.get("tail", "")
@@ -190,6 +189,24 @@ class LiveInstance:
             found = reply["env"]
             self._envs[plan.digest] = {**found, "built": False}
         return {**found, "env": {**found["env"], **plan.env, "PATH": found["env"]["PATH"]}}
+
+    def _build(self, plan: EnvPlan) -> dict[str, Any]:
+        """The agent's answer; it gets our uv when it has none and can fetch none."""
+        traits = self.held.traits
+        cache = traits.cache or f"{self._link.hello['home']}/.cache/byoc"
+        head = {"t": "env", "plan": plan.to_json(), "cache": cache, "uv": traits.uv}
+        if not traits.uv:
+            head["uv_version"] = ownuv.version()
+        reply = self._link.request(head).result()
+        if reply["ok"] or not reply.get("needs"):
+            return reply
+        program = ownuv.program(reply["needs"], reply["error"])
+        with self._sending_uv:  # once, for all images
+            if program.digest != self._uv_sent:
+                self._reporter.build_log(b"uv is sent along: the instance could not fetch it\n")
+                self._send_contents([program])
+                self._uv_sent = program.digest
+        return self._link.request({**head, "uv_digest": program.digest}).result()
 
     def _ask(self, head: Mapping[str, Any], *buffers: link.Buffer) -> dict[str, Any]:
         return _answer(self._link.request(head, *buffers))

@@ -9,10 +9,12 @@ from ..resources import GpuRequest, Resources
 
 class Approved(NamedTuple):
     """What may be rented for one request, as a plan says: ``only`` the offers of these keys, in
-    this order. ``resources``: the request as :meth:`~byoc.engine.base.Base.merged` makes it."""
+    this order, at most at ``max_price`` dollars an hour. ``resources``: the request as
+    :meth:`~byoc.engine.base.Base.merged` makes it."""
 
     resources: Resources
     only: tuple[str, ...]
+    max_price: float
 
 
 class RunOptions(NamedTuple):

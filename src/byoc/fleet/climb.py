@@ -2,287 +2,274 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-from ..clock import Clock
 from ..errors import (
-    AccessError,
     BadRequestError,
+    BootError,
+    CancelledError,
     Error,
     HostKeyError,
     InstanceError,
     PlacementError,
     ProviderError,
-    ThrottleError,
-    TransientError,
+    TokenError,
 )
-from ..providers.base import (
-    OWNER_TAG,
-    RUN_TAG,
-    TOKEN_TAG,
-    HostKey,
-    Instance,
-    LaunchRequest,
-    Provider,
-)
-from ..resources import Ladder, Offer, Resources
-from ..settings import Settings
-from ..state import Attempt, Intent, Journal
-from .boot import Boot, Patience
-from .held import Held, Surroundings
-from .locks import UseLock
-from .ports import Dialer, Reporter, Stop
-from .reconcile import row_of
+from ..placement.cost import span
+from ..placement.match import gpu_rank
+from ..placement.memory import Memory
+from ..placement.told import draws_of
+from ..resources import Offer, Rung
+from ..state import Attempt, Refusal
+from .held import Held
+from .rent import Failed, Wish, Workshop, rent, told
+from .route import Route
 
-EXPIRES_TAG = "byoc-expires"
-"""Tag: second of the epoch after which an unreached instance has no right to live."""
-PRICE_TAG = "byoc-price"
-"""Tag: dollars an hour at launch, so that a receipt needs no journal."""
-MAX_RUNGS = 32
-"""Most rungs that one acquire tries; a ladder that long has told enough."""
-
-
-class Wish(NamedTuple):
-    """One acquire: what is wanted, and for whom. ``node`` numbers the instances of one run."""
-
-    resources: Resources
-    run: str
-    node: int
-    keep: bool
-    stop: Stop
+MAX_RUNGS = 64
+"""Most rungs that one acquire tries: two minutes of refusals at two seconds each, after which a
+person would rather be told."""
+TURN = 8
+"""Refusals after which a cloud, for one GPU choice, lets the others have their turn: its further
+zones and types are likely to be short too, and the next cloud is only a little dearer."""
+DEAD = 4
+"""What a machine that was had and never answered weighs in such turns: it took minutes, and when an
+image or a network is broken the next one of that cloud will not answer either."""
+WRONG = 3
+"""Requests that a cloud finds wrong before a climb takes it for our mistake with that cloud, and
+leaves it."""
+AHEAD = 64
+"""Rungs looked at for regions that have not been surveyed yet."""
 
 
-class Workshop:
-    """What climbing and attaching work with: the parts of one fleet."""
+def note_denied(shop: Workshop, route: Route, wish: Wish) -> None:
+    """Clouds that could not even be surveyed are part of the story that `byoc why` tells."""
+    for offer, error in route.denied:
+        attempt = shop.attempt(wish, offer, reason=f"the best of {offer.cloud}")
+        step = f"{offer.cloud} is left out for the rest of this run"
+        shop.journal.close_attempt(told(attempt, error, 0.0)._replace(step=step))
+        shop.reporter.notice(f"{offer.cloud} is left out: {error.message}")
 
-    def __init__(
-        self,
-        settings: Settings,
-        journal: Journal,
-        providers: Mapping[str, Provider],
-        dialer: Dialer,
-        reporter: Reporter,
-        clock: Clock,
-    ) -> None:
-        self.settings = settings
-        self.journal = journal
-        self.providers = providers
-        self.dialer = dialer
-        self.reporter = reporter
-        self.clock = clock
 
-    @property
-    def home(self) -> Path:
-        """The data folder."""
-        return self.settings.home
+class _Group(NamedTuple):
+    """The rungs of one cloud for one GPU choice, by their place in the ladder."""
 
-    def around(self, provider: str) -> Surroundings:
-        """What a held instance of this provider works with."""
-        return Surroundings(
-            self.providers[provider],
-            self.journal,
-            self.dialer,
-            self.reporter,
-            self.clock,
-            self.settings.connect_timeout,
-        )
+    key: tuple[str, int]
+    numbers: list[int]
 
-    def boot(self, provider: str) -> Boot:
-        """A boot on this provider."""
-        return Boot(self.providers[provider], self.dialer, self.reporter, self.clock)
 
-    def attempt(self, wish: Wish, offer: Offer, outcome: str = "open") -> Attempt:
-        """A new attempt of the wish's run, on disk."""
-        at = self.clock.wall()
-        seq = self.journal.open_attempt(wish.run, offer.cloud, offer.key(), at)
-        return Attempt(wish.run, seq, offer.cloud, offer.key(), at, outcome)
+class Climb:
+    """One acquire's way up its ladder."""
 
-    def drop(self, instance: Instance, lock: UseLock, why: str) -> None:
-        """End an instance that is of no use; when that fails, the next sweep goes on trying.
+    def __init__(self, shop: Workshop, route: Route, wish: Wish) -> None:
+        self._shop = shop
+        self._route = route
+        self._wish = wish
+        self._recall = route.router.recall
+        self._failures: list[tuple[Offer, Error]] = [*route.denied]
+        self._tried: set[str] = set()
+        self._weights: dict[tuple[str, int], int] = {}
+        self._wrong: dict[str, int] = {}
+        self._groups: list[_Group] = []
+        self._named: list[int] = []
+        self._memory, self._version = Memory(), -1
+        self._sort()
 
-        The journal may be what failed, so the provider is asked whatever becomes of the note.
-        """
-        provider, gone = self.providers[instance.provider], False
-        name = (instance.provider, instance.id)
+    def up(self) -> Held:
+        """Try the rungs until one works. Raises what stopped it, or why none did."""
+        while (rung := self._next()) is not None:
+            held = self._try(rung)
+            if held is not None:
+                return held
+            offer, failure = self._failures[-1]
+            self._shop.reporter.stage("boot", "failed", f"{offer.key()}: {failure.message}")
+        raise self._exhausted()
+
+    # -- which one is next --------------------------------------------------------------------
+
+    def _next(self) -> Rung | None:
+        """The next rung, its region surveyed; None when there is none or enough were tried."""
+        if self._wish.stop():
+            raise CancelledError("cancelled before an instance was had")
+        if len(self._tried) >= MAX_RUNGS:
+            return None
+        while True:
+            number = self._choose()
+            if number is None:
+                return None
+            ahead = self._route.ladder.rungs[number : number + AHEAD]
+            if self._route.explore([rung.offer for rung in ahead]):
+                self._sort()
+            elif not ahead[0].offer.zone and self._route.rules.zone_matters(ahead[0].offer):
+                self._tried.add(ahead[0].offer.key())  # the cloud might choose an excluded zone
+            else:
+                return ahead[0]
+
+    def _sort(self) -> None:
+        """The ladder's rungs by cloud and GPU choice. An approved plan is one group: its order is
+        not ours to change."""
+        groups: dict[tuple[str, int], _Group] = {}
+        resources = self._wish.resources
+        for number, rung in enumerate(self._route.ladder.rungs):
+            rank = gpu_rank(resources, rung.offer) or 0
+            key = ("", 0) if self._wish.only else (rung.offer.cloud, rank)
+            groups.setdefault(key, _Group(key, [])).numbers.append(number)
+        for group in groups.values():
+            group.numbers.reverse()  # the next one is the last: dropping it costs nothing
+        self._groups, self._named = list(groups.values()), []
+
+    def _choose(self) -> int | None:
+        """The number of the next rung: of the groups that had the fewest turns, the best one's."""
+        self._recollect()
+        while self._named:
+            if not self._shut(self._named[-1]):
+                return self._named[-1]
+            self._named.pop()
+        best: tuple[int, int] | None = None
+        for group in self._groups:
+            while group.numbers and self._shut(group.numbers[-1]):
+                group.numbers.pop()
+            if group.numbers:
+                turns = self._weights.get(group.key, 0) // TURN
+                best = min(best or (turns, group.numbers[-1]), (turns, group.numbers[-1]))
+        return None if best is None else best[1]
+
+    def _shut(self, number: int) -> bool:
+        offer = self._route.ladder.rungs[number].offer
+        return offer.key() in self._tried or self._covering(offer) is not None
+
+    def _covering(self, offer: Offer) -> Refusal | None:
+        return self._memory.find(offer, draws_of(self._route.router.survey_of(offer), offer))
+
+    def _recollect(self) -> None:
+        """Other acquires of this run refuse and remember beside this one."""
+        version = self._recall.version
+        if version != self._version:
+            now = self._shop.clock.wall()
+            self._memory, self._version = Memory(self._route.memory(), now), version
+
+    def _alone(self) -> bool:
+        """Whether no rung but the one under way is left."""
+        return self._choose() is None
+
+    # -- trying one ---------------------------------------------------------------------------
+
+    def _try(self, rung: Rung) -> Held | None:
+        """The instance, or None when this rung gave none and another may."""
+        offer = rung.offer
+        self._tried.add(offer.key())
+        alone = self._alone()
+        for _ in range(2):  # a token that is taken: once more, with the next one
+            held, error = self._attempt(rung, alone)
+            if held is not None:
+                return held
+            if not isinstance(error, TokenError):
+                break
+        return None
+
+    def _attempt(self, rung: Rung, alone: bool) -> tuple[Held | None, Error | None]:
+        shop, wish, offer = self._shop, self._wish, rung.offer
+        attempt = shop.attempt(wish, offer, reason=rung.reason)
+        begun, asked = shop.clock.mono(), shop.clock.wall()
+        shop.reporter.stage("boot", "start", offer.key())
         try:
-            self.journal.update_instance(*name, state="ending", detail=why)
-        finally:
-            try:
-                provider.terminate(instance.id)
-                gone = provider.get(instance.id).state == "gone"
-            except ProviderError as error:
-                self.reporter.notice(
-                    f"instance {instance.id} could not be ended ({error.message}); byoc asks "
-                    "again later, and its own lease ends it"
-                )
-            finally:
-                lock.release(remove=gone)
-        if gone:
-            self.journal.update_instance(*name, state="gone", ended=self.clock.wall())
-
-
-def climb(shop: Workshop, ladder: Ladder, wish: Wish) -> Held:
-    """Try the rungs in order. Raises what stopped it, or PlacementError after the last one."""
-    failures: list[tuple[Offer, Error]] = []
-    barred: set[str] = set()
-    for rung in ladder.rungs[:MAX_RUNGS]:
-        if rung.offer.cloud in barred:
-            continue
-        try:
-            return _rung(shop, rung.offer, wish)
-        except (BadRequestError, HostKeyError):
+            held = rent(shop, offer, wish, attempt.seq, alone)
+        except Failed as failed:
+            seconds = shop.clock.mono() - begun
+            self._note(attempt, failed, offer, seconds)
+            error = failed.error
+            if isinstance(error, HostKeyError) or not isinstance(
+                error, (ProviderError, InstanceError)
+            ):
+                raise error from error.__cause__
+            return None, error
+        except BaseException as error:  # Ctrl-C and our own mistakes: note it, never keep it
+            text = str(error) or type(error).__name__
+            seconds = shop.clock.mono() - begun
+            failed_so = attempt._replace(outcome="failed", message=text, seconds=seconds)
+            shop.journal.close_attempt(failed_so)
             raise
-        except AccessError as error:
-            barred.add(rung.offer.cloud)
-            failures.append((rung.offer, error))
-        except (ProviderError, InstanceError) as error:
-            failures.append((rung.offer, error))
-        offer, failure = failures[-1]
-        shop.reporter.stage("boot", "failed", f"{offer.key()}: {failure.message}")
-    raise _exhausted(failures, wish)
-
-
-def _rung(shop: Workshop, offer: Offer, wish: Wish) -> Held:
-    attempt = shop.attempt(wish, offer)
-    begun = shop.clock.mono()
-    shop.reporter.stage("boot", "start", offer.key())
-    try:
-        held = _rent(shop, offer, wish, attempt.seq)
-    except Error as error:
-        shop.journal.close_attempt(told(attempt, error, shop.clock.mono() - begun))
-        raise
-    except BaseException as error:  # Ctrl-C and our own mistakes: note it, never keep it
-        text = str(error) or type(error).__name__
         seconds = shop.clock.mono() - begun
         shop.journal.close_attempt(
-            attempt._replace(outcome="failed", message=text, seconds=seconds)
+            attempt._replace(outcome="ok", instance_id=held.instance.id, seconds=seconds)
         )
-        raise
-    shop.journal.close_attempt(
-        attempt._replace(
-            outcome="ok",
-            instance_id=held.instance.id,
-            seconds=shop.clock.mono() - begun,
+        self._recall.worked(wish.run, offer, asked, self._route.router.survey_of(offer))
+        return held, None
+
+    def _note(self, attempt: Attempt, failed: Failed, offer: Offer, seconds: float) -> None:
+        """Remember what failed, and write down what it was and what is done about it."""
+        error = failed.error
+        self._failures.append((offer, error))
+        rank = gpu_rank(self._wish.resources, offer) or 0
+        key = ("", 0) if self._wish.only else (offer.cloud, rank)
+        weight = DEAD if isinstance(error, BootError) else 1
+        self._weights[key] = self._weights.get(key, 0) + weight
+        kept = None
+        if isinstance(error, ProviderError):
+            kept = self._remember(error, offer)
+            self._prefer(offer, error.zones)
+        done = told(attempt, error, seconds, sure=failed.sure)._replace(
+            instance_id=failed.instance,
+            remembered=kept.until if kept and kept.until < float("inf") else 0.0,
+            step=_step(kept, self._shop.clock.wall()),
         )
-    )
-    return held
+        self._shop.journal.close_attempt(done)
+
+    def _remember(self, error: ProviderError, offer: Offer) -> Refusal | None:
+        if isinstance(error, BadRequestError):
+            self._wrong[offer.cloud] = self._wrong.get(offer.cloud, 0) + 1
+            if self._wrong[offer.cloud] >= WRONG:
+                self._recall.bar(self._wish.run, error, offer)
+        survey = self._route.router.survey_of(offer)
+        return self._recall.add(self._wish.run, error, offer, survey)
+
+    def _prefer(self, offer: Offer, zones: tuple[str, ...]) -> None:
+        """Have the zones that the cloud named tried before anything else."""
+        if not zones or self._wish.only:
+            return
+        here = (offer.cloud, offer.region, offer.type, offer.market)
+        found = {
+            one.zone: number
+            for number, (one, _) in enumerate(self._route.ladder.rungs)
+            if (one.cloud, one.region, one.type, one.market) == here
+        }
+        self._named = [found[zone] for zone in reversed(zones) if zone in found]
+
+    # -- when none worked ---------------------------------------------------------------------
+
+    def _exhausted(self) -> Error:
+        """One failure as itself; several as a story. A request of ours that was wrong everywhere
+        as itself too: there is nothing else to tell."""
+        failures, wish = self._failures, self._wish
+        if not failures:  # what was there when the ladder was made is shut by another climb
+            return PlacementError(
+                f"every offer that can hold {wish.resources.describe()} was refused to this run",
+                hints=(f"see `byoc why {wish.run}` for each answer",),
+            )
+        if len({type(error) for _, error in failures}) == 1:
+            first = failures[0][1]
+            if len(failures) == 1 or isinstance(first, BadRequestError):
+                return first
+        shown = "; ".join(f"{offer.key()}: {error.message}" for offer, error in failures)
+        return PlacementError(
+            f"none of the {len(failures)} offers that could hold {wish.resources.describe()} "
+            f"worked: {shown}",
+            hints=(f"see `byoc why {wish.run}` for each answer, or allow more clouds or regions",),
+        )
 
 
-def _rent(shop: Workshop, offer: Offer, wish: Wish, seq: int) -> Held:
-    """Intent, launch, reach; whatever stops it, nothing is left that is not on disk."""
-    token = launch_token(shop.journal.owner, wish, seq, offer)
-    lock = UseLock.take(shop.home, token)
-    if lock is None:
-        raise InstanceError(f"another process is launching {offer.key()} for run {wish.run}")
-    try:
-        request = _intend(shop, offer, wish, token)
-        instance = shop.boot(offer.cloud).launch(request, wish.stop)
-    except (TransientError, ThrottleError):
-        lock.release()  # the outcome is unknown: the intent stays open for the sweep
-        raise
-    except ProviderError as error:
-        shop.journal.update_intent(token, "failed", detail=error.message)
-        lock.release(remove=True)
-        raise
-    except BaseException:
-        lock.release()
-        raise
-    try:
-        shop.journal.put_instance(row_of(instance)._replace(host_key=request.host_key.public))
-        shop.journal.update_intent(token, "launched", instance_id=instance.id)
-        shop.dialer.preload()  # takes as long as a local boot, and nothing else is to be done
-        return reach(shop, instance, request.host_key.public, lock, wish)
-    except BaseException as error:  # whatever it is, the instance must not outlive it
-        why = error.message if isinstance(error, Error) else type(error).__name__
-        shop.drop(instance, lock, why)
-        shop.journal.update_intent(token, "closed", detail=why)
-        raise
-
-
-def _intend(shop: Workshop, offer: Offer, wish: Wish, token: str) -> LaunchRequest:
-    """The launch request, after its intent has reached the disk.
-
-    The private host key is in this process's memory only: no other process asks for this token
-    again. After a crash the sweep adopts what was launched by the public key in the intent.
-    """
-    now = shop.clock.wall()
-    key: HostKey = shop.dialer.new_host_key()
-    price = "" if offer.price is None else f"{offer.price:.6g}"
-    tags = {
-        OWNER_TAG: shop.journal.owner,
-        RUN_TAG: wish.run,
-        TOKEN_TAG: token,
-        EXPIRES_TAG: str(int(now + shop.settings.boot_lease)),
-        PRICE_TAG: price,
-    }
-    request = LaunchRequest(
-        token, offer, tags, key, shop.dialer.authorized_key(), shop.settings.boot_lease
-    )
-    deadline = now + shop.settings.boot_timeout
-    shop.journal.open_intent(
-        Intent(token, offer.cloud, offer, tags, key.public, wish.run, now, deadline)
-    )
-    return request
-
-
-def reach(shop: Workshop, instance: Instance, host_key: str, lock: UseLock, wish: Wish) -> Held:
-    """Wait for a booting instance and hold it. Raises as :meth:`Boot.reach`."""
-    settings = shop.settings
-    patience = Patience(settings.boot_timeout, settings.connect_timeout, wish.stop)
-    reached = shop.boot(instance.provider).reach(instance, host_key, patience)
-    row = row_of(reached.instance)._replace(host_key=host_key, run=wish.run)
-    shop.journal.put_instance(row._replace(reached=shop.clock.wall()))
-    if row.token:
-        shop.journal.update_intent(row.token, "closed", instance_id=row.id, detail="reached")
-    shop.journal.add_run_instance(wish.run, f"{row.provider}/{row.id}")
-    return Held(
-        reached.instance,
-        host_key,
-        shop.around(row.provider),
-        lock,
-        first=reached.connection,
-        connecting=reached.connecting,
-        warm=False,
-        keep=wish.keep,
-    )
-
-
-def launch_token(owner: str, wish: Wish, seq: int, offer: Offer) -> str:
-    """The token of one attempt: 128 bits that the same attempt always derives again."""
-    text = "\n".join((owner, wish.run, str(wish.node), str(seq), offer.key()))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def told(attempt: Attempt, error: Error, seconds: float) -> Attempt:
-    """An attempt that failed, in the words of what it failed on."""
-    outcome = "failed"
-    if isinstance(error, (TransientError, ThrottleError)):
-        outcome = "unknown"
-    elif isinstance(error, ProviderError):
-        outcome = "refused"
-    theirs = error if isinstance(error, ProviderError) else ProviderError()
-    return attempt._replace(
-        outcome=outcome,
-        code=theirs.vendor_code,
-        error=error.code,
-        message=error.message,
-        request_id=theirs.request_id,
-        scope=theirs.scope,
-        hint=error.hints[0] if error.hints else "",
-        seconds=seconds,
-    )
-
-
-def _exhausted(failures: list[tuple[Offer, Error]], wish: Wish) -> Error:
-    """One failure as itself; several as a story."""
-    if len(failures) == 1:
-        return failures[0][1]
-    lines = [f"{offer.key()}: {error.message}" for offer, error in failures]
-    return PlacementError(
-        f"none of the {len(failures)} offers that could hold {wish.resources.describe()} worked: "
-        + "; ".join(lines),
-        hints=(f"see `byoc why {wish.run}` for each answer, or allow more clouds or regions",),
-    )
+def _step(kept: Refusal | None, now: float) -> str:
+    """What is done about a failure, for people."""
+    if kept is None:
+        return "gone on to the next offer"
+    what = {
+        "offer": f"{kept.cloud}/{kept.region}/{kept.zone}/{kept.type}/{kept.market}",
+        "type@zone": f"{kept.type} in {kept.cloud}/{kept.region}/{kept.zone}",
+        "zone": f"{kept.cloud}/{kept.region}/{kept.zone}",
+        "bucket": f"what draws on {kept.bucket or kept.type} in {kept.cloud}/{kept.region}",
+        "type": f"{kept.type} at {kept.cloud}",
+        "spot": f"spot at {kept.cloud}",
+        "region": f"{kept.cloud}/{kept.region}",
+    }.get(kept.scope, kept.cloud)
+    if kept.until == float("inf"):
+        return f"{what} is left out for the rest of this run"
+    return f"{what} is left out for {span(kept.until - now)}"

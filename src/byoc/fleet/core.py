@@ -5,32 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from ..clock import SYSTEM, Clock
-from ..errors import (
-    BootError,
-    CancelledError,
-    Error,
-    HostKeyError,
-    InstanceError,
-    PlacementError,
-    ProviderError,
-)
-from ..placement import Rules, Snapshot, ladder
+from ..clock import IDS, SYSTEM, Clock, Ids
+from ..errors import BootError, CancelledError, Error, HostKeyError, InstanceError, ProviderError
 from ..providers.base import Instance, Provider
 from ..resources import Ladder, Offer, Resources
-from ..settings import LOCAL, Settings
+from ..settings import Settings
 from ..state import InstanceRow, Journal
-from .climb import Wish, Workshop, climb, reach, told
+from .climb import Climb, note_denied
 from .dial import SshDialer
 from .held import Held
 from .locks import UseLock, key_of
 from .ports import Dialer, Reporter, Stop, Target, never
 from .reconcile import row_of
 from .registry import registry
+from .rent import Wish, Workshop, reach, told
+from .route import Demand, Route, Router
+from .sights import Sight, capacity
 from .sweep import Swept
 from .watch import Row, Watch
 
-__all__ = ["Fleet", "Row", "open_fleet"]
+__all__ = ["Fleet", "Row", "Sight", "open_fleet"]
 
 WARM_MARGIN = 1.0
 """Seconds that an idle instance must still have: attaching takes 50 ms on this computer and about
@@ -52,9 +46,11 @@ class Fleet(Watch):
         dialer: Dialer,
         reporter: Reporter,
         clock: Clock,
+        ids: Ids = IDS,
     ) -> None:
         super().__init__(settings, journal, providers, reporter, clock)
-        self._shop = Workshop(settings, journal, providers, dialer, reporter, clock)
+        self._shop = Workshop(settings, journal, providers, dialer, reporter, clock, ids)
+        self._router = Router(settings, journal, providers, reporter, clock)
 
     # -- getting one --------------------------------------------------------------------------
 
@@ -66,79 +62,59 @@ class Fleet(Watch):
         keep: bool = True,
         node: int = 0,
         stop: Stop = never,
+        only: Sequence[str] = (),
     ) -> Held:
         """An instance for the caller alone, reachable and with its first connection open.
 
         A warm one when one fits, else a new one from the ladder. ``node`` numbers the instances of
-        one run; ``stop`` says True to give up. Raises PlacementError when nothing fits or no rung
-        worked, the provider's own error when there was one rung, HostKeyError when another machine
-        answers, CancelledError when told to stop. Whatever it raises, what it began it ends.
+        one run; ``stop`` says True to give up; ``only``: keys of the offers of an approved plan,
+        tried in that order and no others. May be called from several threads at once. Raises
+        PlacementError when nothing fits or no rung worked, the provider's own error when there was
+        one rung, HostKeyError when another machine answers, CancelledError when told to stop.
+        Whatever it raises, what it began it ends.
         """
-        wish = Wish(resources, run_id, node, keep, stop)
+        wish = Wish(resources, run_id, node, keep, stop, tuple(only))
         reporter, begun = self._reporter, self._clock.mono()
         reporter.stage("place", "start")
         try:
-            names = self._names(resources)
-            swept = self._sweep_of(names)
+            swept = self._sweep_of(self._router.names(resources))
             held = self._warm(wish, swept, begun)
             if held is not None:
                 return held
-            rungs = self._plan(resources, names)
+            route = self._routed(wish)
         except Error as error:
             reporter.stage("place", "failed", error.message)
             raise
-        first = rungs.rungs[0]
+        first = route.ladder.rungs[0]
         detail = f"{first.offer.key()} ({first.reason})"
         reporter.stage("place", "done", detail, self._clock.mono() - begun)
-        return climb(self._shop, rungs, wish)
+        return Climb(self._shop, route, wish).up()
 
-    def plan(self, resources: Resources) -> Ladder:
-        """The ladder that :meth:`acquire` would climb; nothing is launched.
+    def plan(self, resources: Resources, nodes: int = 1, only: Sequence[str] = ()) -> Ladder:
+        """The ladder that :meth:`acquire` would climb: regions are surveyed and what was refused is
+        remembered, but nothing is launched. ``nodes``: so many side by side; ``only``: as there.
 
         Raises PlacementError with the explanation when nothing fits.
         """
-        return self._plan(resources, self._names(resources))
+        return Route(self._router, Demand(resources, only=tuple(only), nodes=nodes)).plan()
+
+    def capacity(self, resources: Resources) -> list[Sight]:
+        """What is known of getting each offer that fits, the cheapest first; nothing is launched.
+
+        Every region that sells one is asked. Raises PlacementError for an unknown cloud.
+        """
+        return capacity(self._router, resources)
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _names(self, resources: Resources) -> tuple[str, ...]:
-        """The providers that a request may use."""
-        names = resources.clouds or self._settings.used_clouds()
-        for name in names:
-            if name not in self._providers:
-                known = ", ".join(sorted(self._providers))
-                raise PlacementError(
-                    f"there is no cloud {name!r} in this version of byoc",
-                    hints=(f"choose from: {known}",),
-                )
-        return tuple(names)
-
-    def _plan(self, resources: Resources, names: Sequence[str]) -> Ladder:
-        offers: list[Offer] = []
-        failures: list[ProviderError] = []
-        for name in names:
-            try:
-                offers += self._providers[name].offers()
-            except ProviderError as error:
-                failures.append(error)
-                if len(names) > 1:
-                    self._reporter.notice(f"{name} is left out: {error.message}")
-        if failures and len(failures) == len(names):
-            raise failures[0]
-        settings = self._settings
-        snapshot = Snapshot(
-            tuple(offers),
-            configured=bool(resources.clouds or settings.clouds),
-            known=tuple(sorted(set(self._providers) - {LOCAL})),
-        )
-        return ladder(
-            resources,
-            snapshot,
-            market=settings.market,
-            clouds=names,
-            regions=settings.regions,
-            max_price=settings.max_price,
-        )
+    def _routed(self, wish: Wish) -> Route:
+        """The wish's way, with its ladder made."""
+        route = Route(self._router, Demand(wish.resources, wish.run, wish.only, stop=wish.stop))
+        try:
+            route.plan()
+        finally:
+            note_denied(self._shop, route, wish)
+        return route
 
     def _warm(self, wish: Wish, swept: Swept, begun: float) -> Held | None:
         """A fitting instance that nobody holds, the best one first; None when there is none."""
@@ -161,14 +137,7 @@ class Fleet(Watch):
         return None
 
     def _candidates(self, wish: Wish, swept: Swept) -> list[Instance]:
-        settings = self._settings
-        rules = Rules.of(
-            wish.resources,
-            market=settings.market,
-            clouds=self._names(wish.resources),
-            regions=settings.regions,
-            max_price=settings.max_price,
-        )
+        rules = self._router.rules(wish.resources)
         able = [
             one
             for one in swept.instances()
@@ -176,6 +145,7 @@ class Fleet(Watch):
             and not rules.refusal(one.offer)
             # a paid GPU is not kept alive for work that needs none
             and (wish.resources.gpus or not one.offer.gpu_count or not one.offer.price)
+            and (not wish.only or _approved(one.offer, wish.only))
         ]
         return sorted(able, key=lambda one: (rules.order(one.offer), one.id))
 
@@ -208,7 +178,8 @@ class Fleet(Watch):
         if row.reached:
             return self._enter(wish, instance, row, lock)
         self._reporter.stage("boot", "start", f"{instance.provider}/{instance.id}")
-        return reach(self._shop, instance, row.host_key, lock, wish)
+        boot = self._shop.boot(instance.provider)
+        return reach(self._shop, boot, instance, row.host_key, lock, wish)
 
     def _enter(self, wish: Wish, instance: Instance, row: InstanceRow, lock: UseLock) -> Held:
         shop = self._shop
@@ -232,6 +203,11 @@ class Fleet(Watch):
             warm=True,
             keep=wish.keep,
         )
+
+
+def _approved(offer: Offer, only: Sequence[str]) -> bool:
+    """Whether a plan names this offer, or its region without a zone."""
+    return offer.key() in only or offer._replace(zone="").key() in only
 
 
 @contextmanager

@@ -57,13 +57,19 @@ Change = Put | CloseIntent | Ask | EndAgain
 
 
 def reconcile(
-    view: View, listed: Mapping[str, Sequence[Instance]], held: AbstractSet[str], now: float
+    view: View,
+    listed: Mapping[str, Sequence[Instance]],
+    held: AbstractSet[str],
+    now: float,
+    stays: AbstractSet[str] = frozenset(),
 ) -> list[Change]:
     """The changes that bring the journal in line with what the providers list.
 
     ``listed``: provider -> its instances of this owner; a provider that could not be asked is
     absent, and nothing is concluded about it. ``held``: lock names (launch tokens) that other
-    live clients hold. ``now``: seconds since the epoch.
+    live clients hold. ``now``: seconds since the epoch. ``stays``: providers whose machines still
+    cost money after they have shut themselves down; such a one is told as ``ending`` with a detail
+    and has to be ended.
     """
     changes: list[Change] = []
     here = {(i.provider, i.id): i for instances in listed.values() for i in instances}
@@ -79,7 +85,10 @@ def reconcile(
     rows = {(row.provider, row.id): row for row in view.rows}
     for key, instance in here.items():
         if instance.tags.get(TOKEN_TAG, "") not in held:
-            changes += _listed(instance, rows.get(key), followed.get(key))
+            row = rows.get(key)
+            changes += _listed(instance, row, followed.get(key))
+            if instance.provider in stays and instance.state == "ending" and instance.detail:
+                changes.append(EndAgain(row or row_of(instance, followed.get(key))))
     changes += [
         Ask(row)
         for key, row in rows.items()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +25,11 @@ from .reconcile import (
     reconcile,
     row_of,
 )
+from .tasks import Task
+
+RECENT = 3600.0
+"""Seconds after its end for which an instance's region is still looked at: one whose end was only
+claimed would be seen there."""
 
 
 class Swept(NamedTuple):
@@ -57,19 +64,40 @@ class Sweeper:
         self._providers = providers
         self._reporter = reporter
         self._clock = clock
+        self._turn = threading.Lock()
+        self._latest: tuple[int, tuple[str, ...], Swept] = (0, (), Swept({}, {}, []))
+        self._arrived = 0
 
     def sweep(self, names: Iterable[str]) -> Swept:
         """Ask the providers of ``names``, and those of live rows, for what is ours; then reconcile.
 
         A provider that cannot be asked is in ``failed``; nothing is concluded about its instances.
+        Of a provider that sells by region, only the regions are asked where the journal says that
+        something of ours is, or was lately; all of them when the journal was lost. Callers that
+        arrive while a sweep is under way share the next one: its requests begin after they came.
         """
+        names = tuple(names)
+        came = self._arrived
+        with self._turn:
+            begun, about, swept = self._latest
+            if begun > came and about == names:
+                return swept
+            self._arrived += 1
+            begun = self._arrived
+            swept = self._sweep(names)
+            self._latest = (begun, names, swept)
+            return swept
+
+    def _sweep(self, names: Sequence[str]) -> Swept:
         swept = self._list(names)
         # the lists first, the journal second: what is added in between waits for the next sweep
         locks: dict[str, UseLock] = {}
         settled: set[str] = set()
         try:
             view, held = self._view(swept, locks)
-            swept.changes.extend(reconcile(view, swept.listed, held, self._clock.wall()))
+            swept.changes.extend(
+                reconcile(view, swept.listed, held, self._clock.wall(), self._stays(swept))
+            )
             for change in swept.changes:
                 self._apply(change, swept)
             settled = {c.token for c in swept.changes if isinstance(c, CloseIntent)}
@@ -80,19 +108,45 @@ class Sweeper:
         self._lose_runs()
         return swept
 
-    def _list(self, names: Iterable[str]) -> Swept:
+    def _stays(self, swept: Swept) -> set[str]:
+        """The providers whose machines are paid for after they have shut themselves down."""
+        return {name for name in swept.listed if self._providers[name].traits().self_end != "gone"}
+
+    def _list(self, names: Sequence[str]) -> Swept:
         swept = Swept({}, {}, [])
-        owed = [row.provider for row in self._journal.instances()]
-        owed += [intent.provider for intent in self._journal.intents()]
-        for name in dict.fromkeys([*names, *owed]):
+        where = self._regions()
+        asked: dict[str, tuple[str, ...]] = {}
+        for name in dict.fromkeys([*names, *where]):
             if name not in self._providers:
                 continue  # a provider of another version: its rows wait for that version
+            if not self._providers[name].traits().regional or self._journal.unlisted(name):
+                asked[name] = ()
+            elif where.get(name):
+                asked[name] = tuple(sorted(where[name]))
+        tasks = {name: Task(partial(self._ask_all, name, asked[name])) for name in asked}
+        for name, task in tasks.items():
             try:
-                mine = {OWNER_TAG: self._journal.owner}
-                swept.listed[name] = self._providers[name].list(mine)
+                swept.listed[name] = task.result()
             except ProviderError as error:
                 swept.failed[name] = error
+        for name in swept.listed:
+            if not asked[name] and self._journal.unlisted(name):
+                self._journal.set_listed(name)
         return swept
+
+    def _regions(self) -> dict[str, set[str]]:
+        """By provider, the regions where something of ours is, may come to be, or was lately."""
+        found: dict[str, set[str]] = {}
+        rows = self._journal.recent_instances(self._clock.wall() - RECENT)
+        places = [(row.provider, row.offer.region) for row in rows]
+        places += [(one.provider, one.offer.region) for one in self._journal.intents()]
+        for provider, region in places:
+            found.setdefault(provider, set()).add(region)
+        return found
+
+    def _ask_all(self, name: str, regions: Sequence[str]) -> list[Instance]:
+        found = self._providers[name].list({OWNER_TAG: self._journal.owner}, regions)
+        return [one for one in found if one.kind == "instance"]
 
     def _view(self, swept: Swept, locks: dict[str, UseLock]) -> tuple[View, set[str]]:
         """The journal's side, and the lock names that live clients hold.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from .ladder import Rules, Snapshot, ladder
+from .history import History, Tries, history_of
+from .ladder import Snapshot, ladder
+from .rules import Rules
 
-__all__ = ["Rules", "Snapshot", "ladder"]
+__all__ = ["History", "Rules", "Snapshot", "Tries", "history_of", "ladder"]

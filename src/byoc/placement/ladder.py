@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
-from ..errors import PlacementError
+from ..providers.base import Survey
 from ..resources import Ladder, Offer, Resources, Rung
 from ..settings import LOCAL
-from .match import gpu_rank, refusal
+from ..state import Refusal
+from .cost import WORK, Expected, expect, span, words
+from .explain import Standing, nothing
+from .history import History
+from .match import ARM, gpu_rank
+from .memory import Memory
+from .rules import Rules
+from .told import Told
 
-_SHOWN = 8
-"""Most kinds of refusal that an error lists; a dry run shows all of them."""
+_LONGEST = 160
+"""Characters of a vendor's message that a reason quotes."""
+
+Place = tuple[str, str]
+"""A cloud and one of its regions."""
 
 
 class Snapshot(NamedTuple):
@@ -19,70 +31,140 @@ class Snapshot(NamedTuple):
 
     ``offers``: what the providers in use sell. ``configured``: whether the user named clouds; if
     not, this computer is the only choice. ``known``: the clouds this version can be told to use.
+    ``surveys``: what was asked of regions, by (cloud, region). ``memory``: refusals, those that
+    have ended by ``now`` (seconds since the epoch) included or not. ``history``: of past tries.
     """
 
-    offers: tuple[Offer, ...]
+    offers: Sequence[Offer]
     configured: bool = False
     known: tuple[str, ...] = ()
+    surveys: Mapping[Place, Survey] = MappingProxyType({})
+    memory: Sequence[Refusal] = ()
+    history: History = History()
+    now: float = 0.0
 
 
-class Rules(NamedTuple):
-    """What one request demands and allows, applied to offers: new ones and warm instances'."""
+class _Step(NamedTuple):
+    """A rung on its way: the offer, where its zone stands among those to try, what it may cost."""
 
-    resources: Resources
-    market: str | None
-    clouds: tuple[str, ...]
-    regions: tuple[str, ...]
-    max_price: float | None
+    offer: Offer
+    rank: int
+    zone: int
+    expected: Expected
 
-    @classmethod
-    def of(
-        cls,
-        resources: Resources,
-        *,
-        market: str | None = None,
-        clouds: Sequence[str] = (),
-        regions: Sequence[str] = (),
-        max_price: float | None = None,
-    ) -> Rules:
-        """The request's own limits over the installation's, as :func:`ladder` says."""
-        prices = [one for one in (resources.max_price, max_price) if one is not None]
-        return cls(
-            resources=resources,
-            market=resources.market or market,
-            clouds=tuple(resources.clouds or clouds),
-            regions=tuple(resources.regions or regions),
-            max_price=min(prices, default=None),
-        )
+    def order(self) -> tuple[int, bool, float, str, str, str, str, int, str]:
+        one = self.offer
+        place = (one.cloud, one.region, one.type, one.market)
+        unknown = one.price is None
+        return (self.rank, unknown, self.expected.cost, *place, self.zone, one.zone)
 
-    def refusal(self, offer: Offer) -> str:
-        """Why the offer will not do, in a few words; empty when it will."""
-        return self._forbidden(offer) or refusal(self.resources, offer)
 
-    def order(self, offer: Offer) -> tuple[int, bool, float, str]:
-        """Sorts offers, best first: the better liked GPU, the price, the key."""
-        rank = gpu_rank(self.resources, offer)
-        return (rank or 0, offer.price is None, offer.price or 0.0, offer.key())
+class _Scene:
+    """One request over one snapshot."""
 
-    def _forbidden(self, offer: Offer) -> str:
-        if self.clouds and offer.cloud not in self.clouds:
-            return f"is on {offer.cloud}, allowed: {', '.join(self.clouds)}"
-        if offer.cloud == LOCAL:
-            return ""  # regions, markets and prices are matters of clouds
-        if self.regions and offer.region not in self.regions:
-            return f"is in {offer.region}, allowed: {', '.join(self.regions)}"
-        if self.market and offer.market != self.market:
-            return f"is {offer.market}, asked for {self.market}"
-        return self._too_dear(offer)
+    def __init__(self, rules: Rules, snapshot: Snapshot, nodes: int, work: float) -> None:
+        self.rules = rules
+        self.snapshot = snapshot
+        self.work = work
+        self.memory = Memory(snapshot.memory, snapshot.now)
+        self.told = {place: Told(one, nodes) for place, one in snapshot.surveys.items()}
+        self.refused: list[Rung] = []
+        self.wait, self.bucket = math.inf, ""
 
-    def _too_dear(self, offer: Offer) -> str:
-        if self.max_price is None:
+    def able(self, offers: Iterable[Offer]) -> list[Offer]:
+        """Those that hold the request and are allowed, zones and all else aside."""
+        found, refuse = [], self.rules.refusal
+        for offer in offers:
+            if reason := refuse(offer):
+                self.refused.append(Rung(offer, reason))
+            else:
+                found.append(offer)
+        if any(offer.arch == ARM and offer.cloud != LOCAL for offer in found):
+            found = self._without_needless_arm(found)
+        if not self.rules.resources.gpus:
+            found = self._without_idle_gpus(found)
+        return found
+
+    def _without_needless_arm(self, offers: list[Offer]) -> list[Offer]:
+        elsewhere = {one.gpu for one in self.snapshot.offers if one.arch != ARM}
+        found = []
+        for offer in offers:
+            if offer.arch == ARM and offer.cloud != LOCAL and offer.gpu in elsewhere:
+                self.refused.append(Rung(offer, f"is arm64, and others have {offer.gpu} as well"))
+            else:
+                found.append(offer)
+        return found
+
+    def _without_idle_gpus(self, offers: list[Offer]) -> list[Offer]:
+        """Work that needs no GPU does not take a machine that has one where a plain one costs less.
+
+        Whether that one can be had now or not: a GPU host may cost a hundred times as much, and no
+        shortage of plain machines is a reason to rent one without having been asked.
+        """
+        hosts = [one for one in offers if one.gpu_count and one.cloud != LOCAL]
+        if not hosts or len(hosts) == len(offers):
+            return offers
+        history, work = self.snapshot.history, self.work
+        least = min(expect(one, history, work).cost for one in offers if not one.gpu_count)
+        idle = {one for one in hosts if expect(one, history, work).cost > least}
+        reason = "has a GPU that nobody asked for, and offers without one cost less"
+        self.refused += [Rung(one, reason) for one in hosts if one in idle]
+        return [one for one in offers if one not in idle]
+
+    def steps(self, offers: Iterable[Offer]) -> Iterator[_Step]:
+        """The offers in each zone that may be asked; what may not goes to the refused."""
+        resources, history = self.rules.resources, self.snapshot.history
+        for offer in offers:
+            rank = gpu_rank(resources, offer) or 0
+            for number, one in enumerate(self._zones(offer)):
+                reason = "" if one is offer else self.rules.of_zone(one)
+                if reason := reason or self._shut(one):
+                    self.refused.append(Rung(one, reason))
+                else:
+                    yield _Step(one, rank, number, expect(one, history, self.work))
+
+    def _zones(self, offer: Offer) -> list[Offer]:
+        """The offer in each zone that sells it, as it is while that is not known; none when no
+        zone does."""
+        told = self.told.get((offer.cloud, offer.region))
+        if told is None:
+            return [offer]
+        zones = told.zones(offer.type)
+        if zones is None:
+            return [told.priced(offer)]
+        if offer.zone:
+            if offer.zone in zones:
+                return [told.priced(offer)]
+            self.refused.append(Rung(offer, f"is not sold in {offer.zone}"))
+            return []
+        if not zones:
+            self.refused.append(Rung(offer, f"is not sold in any zone of {offer.region}"))
+            return []
+        hinted = self.memory.hinted(offer)
+        zones = (*(z for z in hinted if z in zones), *(z for z in zones if z not in hinted))
+        return [told.priced(offer._replace(zone=zone)) for zone in zones]
+
+    def _shut(self, offer: Offer) -> str:
+        """Why asking for it would be in vain; empty when nobody knows that."""
+        told = self.told.get((offer.cloud, offer.region))
+        draws = told.draws(offer) if told else ()
+        if found := self.memory.find(offer, draws):
+            self.wait = min(self.wait, found.until - self.snapshot.now)
+            return remembered(found, self.snapshot.now)
+        if told is None:
             return ""
-        if offer.price is None:
-            return f"has no known price, allowed: ${self.max_price:g} an hour"
-        if offer.price > self.max_price:
-            return f"costs ${offer.price:g} an hour, allowed: ${self.max_price:g}"
+        if told.capacity(offer) is False:
+            return f"{offer.cloud} says that there is none now"
+        if room := told.lacking(offer):
+            self.bucket = self.bucket or room.quota.bucket
+            return room.words(offer)
         return ""
+
+    def standing(self) -> Standing:
+        """What the error says when nothing is left."""
+        one = self.snapshot
+        wait = self.wait if self.wait < math.inf else 0.0
+        return Standing(one.configured, one.known, wait, self.bucket)
 
 
 def ladder(
@@ -93,83 +175,79 @@ def ladder(
     clouds: Sequence[str] = (),
     regions: Sequence[str] = (),
     max_price: float | None = None,
+    exclude: Sequence[str] = (),
+    only: Sequence[str] = (),
+    nodes: int = 1,
+    work: float = WORK,
 ) -> Ladder:
     """Order the offers that can hold ``resources``, and say why the others cannot.
 
-    The keywords are the installation's limits: what ``resources`` itself says about market, clouds
-    and regions comes first, and the lower of the two prices counts. Order: the better liked GPU,
-    then the price (unknown ones last), then the offer's key. Raises
-    :class:`~byoc.errors.PlacementError` with the whole explanation when nothing fits.
+    ``market`` to ``exclude`` are the installation's limits, see :meth:`Rules.of`. ``only``: the
+    keys of an approved plan, tried in that order and no others; one without a zone stands for each
+    zone. ``nodes``: so many side by side, all in the zone of the rung. ``work``: seconds of work to
+    reckon with.
+
+    An offer of a whole region becomes a rung for each zone that sells it, once the region has been
+    surveyed. Order: the better liked GPU, the expected cost to finish
+    (:func:`~byoc.placement.cost.expect`; unknown prices last), the offer's names, its zones in the
+    order in which the cloud told them, those that it named when it last refused first.
+
+    Raises :class:`~byoc.errors.PlacementError` with the whole explanation when nothing fits.
     """
-    rules = Rules.of(resources, market=market, clouds=clouds, regions=regions, max_price=max_price)
-    good: list[Offer] = []
-    refused: list[Rung] = []
-    for offer in sorted(snapshot.offers, key=Offer.key):
-        if reason := rules.refusal(offer):
-            refused.append(Rung(offer, reason))
-        else:
-            good.append(offer)
-    if not good:
-        raise _nothing(resources, snapshot, refused)
-    good.sort(key=rules.order)
-    rungs = tuple(Rung(offer, _reason(resources, offer)) for offer in good)
-    return Ladder(rungs, tuple(refused))
-
-
-def _reason(resources: Resources, offer: Offer) -> str:
-    cost = "price unknown" if offer.price is None else f"${offer.price:g} an hour"
-    if offer.cloud == LOCAL:
-        cost = "this computer"
-    rank = gpu_rank(resources, offer)
-    return f"choice {rank + 1} of GPU, {cost}" if rank else cost
-
-
-# --- when nothing fits -------------------------------------------------------------------------
-
-
-def _nothing(resources: Resources, snapshot: Snapshot, refused: list[Rung]) -> PlacementError:
-    only_local = not snapshot.configured and all(r.offer.cloud == LOCAL for r in refused)
-    if only_local and refused:
-        reasons = "; it ".join(dict.fromkeys(r.reason for r in refused))
-        message = (
-            f"this computer {reasons}, and it is the only choice because no cloud is configured"
-        )
-        return PlacementError(message, hints=_local_hints(resources, snapshot, refused))
-    if not refused:
-        names = ", ".join(resources.clouds) or "the configured clouds"
-        return PlacementError(
-            f"nothing is offered by {names}", hints=("see `byoc check` for what is wrong there",)
-        )
-    lines = _by_reason(refused)
-    return PlacementError(
-        f"no offer can hold {resources.describe()}: {'; '.join(lines)}",
-        hints=("ask for less, or allow more clouds, regions, markets or a higher price",),
+    rules = Rules.of(
+        resources,
+        market=market,
+        clouds=clouds,
+        regions=regions,
+        max_price=max_price,
+        exclude=exclude,
     )
-
-
-def _local_hints(resources: Resources, snapshot: Snapshot, refused: list[Rung]) -> tuple[str, ...]:
-    hints = []
-    if snapshot.known:
-        hints.append(f'configure a cloud: clouds = ["{snapshot.known[0]}"] in byoc.toml')
-    if resources.gpus and all(gpu_rank(resources, r.offer) is None for r in refused):
-        here = next((r.offer.gpu for r in refused if r.offer.gpu_count), "")
-        hints.append(f'ask for what is here (gpu="{here}")' if here else "drop gpu=")
+    scene = _Scene(rules, snapshot, nodes, work)
+    offers = chosen(snapshot.offers, only) if only else sorted(snapshot.offers, key=Offer.key)
+    steps = list(scene.steps(scene.able(offers)))
+    if only:
+        place = {key: number for number, key in reversed(list(enumerate(only)))}
+        steps.sort(key=lambda step: (_position(step.offer, place), step.zone))
     else:
-        hints.append("ask for less")
-    if not snapshot.known:
-        hints.append("or run byoc on a computer that has it: this version rents from no cloud yet")
-    return tuple(hints)
+        steps.sort(key=_Step.order)
+    if not steps:
+        raise nothing(resources, scene.refused, scene.standing())
+    rungs = tuple(Rung(step.offer, _reason(step, work)) for step in steps)
+    return Ladder(rungs, tuple(scene.refused))
 
 
-def _by_reason(refused: list[Rung]) -> list[str]:
-    """``cloud/region/zone/type/spot and 3 more: has no GPU``: the refusals, grouped."""
-    groups: dict[str, list[Offer]] = {}
-    for rung in refused:
-        groups.setdefault(rung.reason, []).append(rung.offer)
-    lines = []
-    for reason, offers in list(groups.items())[:_SHOWN]:
-        more = f" and {len(offers) - 1} more" if len(offers) > 1 else ""
-        lines.append(f"{offers[0].key()}{more}: {reason}")
-    if len(groups) > _SHOWN:
-        lines.append(f"and {len(groups) - _SHOWN} other kinds of refusal")
-    return lines
+def chosen(offers: Iterable[Offer], only: Sequence[str]) -> list[Offer]:
+    """The offers of these keys, in their order; a key with a zone also picks that zone of an offer
+    of the whole region. Keys that nothing is sold under are left out."""
+    sold = {one.key(): one for one in offers}
+    found = []
+    for key in dict.fromkeys(only):
+        parts = key.split("/")
+        if key in sold:
+            found.append(sold[key])
+        elif len(parts) == 5 and (whole := sold.get("/".join((*parts[:2], "", *parts[3:])))):
+            found.append(whole._replace(zone=parts[2]))
+    return found
+
+
+def remembered(refusal: Refusal, now: float) -> str:
+    """For people: ``was refused 40 s ago: no capacity (InsufficientInstanceCapacity); not asked
+    again for 2 min``."""
+    message = refusal.message
+    if len(message) > _LONGEST:
+        message = message[: _LONGEST - 3] + "..."
+    code = refusal.code or refusal.error
+    text = f"was refused {span(max(0.0, now - refusal.at))} ago: {message} ({code})"
+    if math.isinf(refusal.until):
+        return f"{text}; left out for the rest of this run"
+    return f"{text}; not asked again for {span(refusal.until - now)}"
+
+
+def _position(offer: Offer, place: Mapping[str, int]) -> int:
+    """Where an approved plan has the offer: by its own key, or by that of its region."""
+    return place.get(offer.key(), place.get(offer._replace(zone="").key(), len(place)))
+
+
+def _reason(step: _Step, work: float) -> str:
+    text = words(step.offer, step.expected, work)
+    return f"choice {step.rank + 1} of GPU, {text}" if step.rank else text

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from ..resources import GpuRequest, Offer, Resources
+from ..settings import LOCAL
 
-_ANY_OF = {"B200+": ("B200", "B300"), "A10": ("A10", "A10G"), "A10G": ("A10G", "A10")}
+ARM = "arm64"
+_ANY_OF = {"B200+": ("B200", "B300"), "A10": ("A10", "A10G"), "A10G": ("A10", "A10G")}
 """GPU names that stand for more than one: "this or newer" (Modal's ``B200+``), and Modal's ``A10``,
-once called ``A10G``, which each cloud holds as one of the two."""
+once called ``A10G``: a cloud has one or the other."""
 
 
 def gpu_rank(resources: Resources, offer: Offer) -> int | None:
@@ -36,15 +38,22 @@ def is_gpu(wanted: GpuRequest, held: str) -> bool:
     return held == wanted.name or held.startswith(wanted.name + "-")
 
 
+def named(resources: Resources, held: str) -> bool:
+    """Whether this GPU was asked for by its name, not only by ``any``."""
+    return any(wanted.name != "any" and is_gpu(wanted, held) for wanted in resources.gpus)
+
+
 def refusal(resources: Resources, offer: Offer) -> str:
     """Why the offer cannot hold the request, in a few words; empty when it can."""
-    if gpu_rank(resources, offer) is None:
+    if resources.gpus and gpu_rank(resources, offer) is None:
         return _gpu_refusal(resources, offer)
+    if offer.arch == ARM and offer.cloud != LOCAL and not named(resources, offer.gpu):
+        return "is arm64, which is taken only for a GPU that no other machine has"
     if offer.cpus < resources.cpu:
         return f"has {offer.cpus:g} CPUs, asked for {resources.cpu:g}"
     if offer.memory < resources.memory:
         return f"has {offer.memory} MiB of memory, asked for {resources.memory}"
-    if resources.disk and offer.disk < resources.disk:
+    if 0 < offer.disk < resources.disk:  # 0: a disk of the size that is asked for comes with it
         return f"has {offer.disk} MiB of disk, asked for {resources.disk}"
     return ""
 

@@ -6,6 +6,7 @@ Layout under the cache folder::
     envs/<name>/ready            JSON, written last: which build is good, and its Python
     envs/<name>/used             touched at every use, for ageing
     envs/<name>/<build>/         the virtual environment itself
+    bin/uv-<version>               uv, where the instance had none (uvbin.py)
     python/                        Pythons that uv downloaded
     uv/                            uv's own cache
 
@@ -27,7 +28,7 @@ import time
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Tuple
 
-from . import interpreters
+from . import interpreters, uvbin
 from .filestore import new_file, write_atomically
 
 LOG_TAIL = 40
@@ -62,20 +63,29 @@ Log = Callable[[bytes], None]
 
 
 class EnvBuildError(Exception):
-    """A build failed. ``step``: its command as shown in the log; ``tail``: its last lines."""
+    """A build failed. ``step``: its command as shown in the log; ``tail``: its last lines.
+    ``needs``: for which host the client's uv would make it work, None when that is not the reason.
+    """
 
-    def __init__(self, message: str, step: str = "", tail: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        step: str = "",
+        tail: str = "",
+        needs: Optional[Dict[str, Any]] = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.step = step
         self.tail = tail
+        self.needs = needs
 
 
-def ensure(plan: Dict[str, Any], cache: str, uv: str, log: Log) -> Dict[str, Any]:
+def ensure(plan: Dict[str, Any], cache: str, uv: uvbin.Wanted, log: Log) -> Dict[str, Any]:
     """The environment that ``plan`` describes, built unless it is there.
 
     ``plan``: the JSON of :class:`byoc.images.native.EnvPlan`. ``cache``: an absolute folder that
-    outlives the build. ``uv``: path of the uv program. ``log`` gets the build's output, credentials
+    outlives the build. ``uv``: which uv builds it. ``log`` gets the build's output, credentials
     blanked. Returns ``{"python", "env", "workdir", "built", "seconds"}``: ``env`` holds the image's
     variables plus PATH and VIRTUAL_ENV, to be laid over the container's. Raises
     :class:`EnvBuildError`. A hit starts no process.
@@ -129,10 +139,11 @@ def _runtime_env(plan: Mapping[str, Any], python: str) -> Dict[str, str]:
 class _Builder:
     """One build of one plan."""
 
-    def __init__(self, plan: Dict[str, Any], cache: str, uv: str, log: Log) -> None:
+    def __init__(self, plan: Dict[str, Any], cache: str, uv: uvbin.Wanted, log: Log) -> None:
         self.plan = plan
         self.cache = cache
-        self.uv = uv
+        self.wanted = uv
+        self.uv = ""
         self.log = log
         self.env = host_env(os.environ)
         self.env["UV_CACHE_DIR"] = os.path.join(cache, "uv")
@@ -141,11 +152,13 @@ class _Builder:
 
     def build(self, folder: str) -> str:
         """Builds under the digest's lock, unless another builder was first; the venv's Python."""
-        if not self.uv or not os.access(self.uv, os.X_OK):
-            raise EnvBuildError(f"uv is not on this instance (looked at {self.uv or 'no path'})")
         try:
+            self.uv = uvbin.locate(self.wanted, self.cache, self.env, self.log)
             os.makedirs(folder, mode=0o700, exist_ok=True)
             lock = os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        except uvbin.NoUvError as exc:
+            needs = uvbin.host()._asdict()
+            raise EnvBuildError(f"uv is not on this instance: {exc}", needs=needs) from exc
         except OSError as exc:
             raise EnvBuildError(f"the environment cache cannot be written: {exc}") from exc
         try:

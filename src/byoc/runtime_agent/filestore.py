@@ -170,10 +170,15 @@ class FileStore:
         wanted = dict.fromkeys(entry.digest for entry in entries)
         return [digest for digest in wanted if digest not in here]
 
-    def writer(self, digest: str) -> BlobWriter:
-        """To take a content in pieces."""
+    def path(self, digest: str) -> str:
+        """The file in which a content is kept, or would be."""
         if not _DIGEST.match(digest):
             raise FileStoreError(f"not a digest: {digest!r:.80}")
+        return os.path.join(self._blobs, digest)
+
+    def writer(self, digest: str) -> BlobWriter:
+        """To take a content in pieces."""
+        self.path(digest)
         return BlobWriter(self._blobs, digest)
 
     def put(self, digest: str, data: Any) -> None:

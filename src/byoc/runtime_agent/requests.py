@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Dict
 
 from ..wire.messages import Message
-from . import artifacts, containers, envbuild, family, filestore
+from . import artifacts, containers, envbuild, family, filestore, uvbin
 from .host import note
 
 if TYPE_CHECKING:
@@ -148,10 +148,17 @@ class Requests:
             self.in_session(lambda: self.agent.log({"build": head["req"]}, data), session)
 
         def build() -> Callable[[], None]:
-            found = envbuild.ensure(head["plan"], head["cache"], head["uv"], log)
+            found = envbuild.ensure(head["plan"], head["cache"], self._uv(head), log)
             return lambda: self._built(head, found)
 
         self._apart("byoc-env", head, build)
+
+    def _uv(self, head: Dict[str, Any]) -> uvbin.Wanted:
+        """Which uv builds it: where the provider says, or the client's version, which the client
+        may have sent as a content."""
+        digest = str(head.get("uv_digest") or "")
+        sent = self.store.path(digest) if digest else ""
+        return uvbin.Wanted(str(head["uv"]), str(head.get("uv_version") or ""), sent, digest)
 
     def _apart(
         self, name: str, head: Dict[str, Any], work: Callable[[], Callable[[], None]]
@@ -164,8 +171,9 @@ class Requests:
             try:
                 then = work()
             except Exception as error:  # noqa: BLE001 - the client waits for an answer
-                failed, tail = error, getattr(error, "tail", "")
-                then = lambda: self.fail(head, failed, tail=tail)  # noqa: E731
+                failed = error
+                more = {"tail": getattr(error, "tail", ""), "needs": getattr(error, "needs", None)}
+                then = lambda: self.fail(head, failed, **more)  # noqa: E731
             self.in_session(then, session)
 
         threading.Thread(target=run, name=name, daemon=True).start()

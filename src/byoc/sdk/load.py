@@ -25,6 +25,8 @@ STDIN_NAME = "byoc_stdin"
 """The module that a program read from standard input becomes."""
 _DECLARES = ("byoc", "modal")
 _DECORATORS = ("function", "cls", "local_entrypoint")
+_LISTED = 5
+"""Files that a hint lists."""
 _FOLLOW = 8
 """How many files away from the script an imported ``app`` is looked for."""
 
@@ -93,7 +95,14 @@ def _near_files(path: Path) -> tuple[str, ...]:
         return (f"there is no folder {path.parent} either",)
     here = {one.stem: one for one in sorted(path.parent.glob("*.py"))}
     close = difflib.get_close_matches(path.stem, here, 1)
-    return (f"did you mean {here[close[0]]}?",) if close else ()
+    if close:
+        return (f"did you mean {here[close[0]]}?",)
+    if not here:
+        place = path.parent.absolute()
+        return (f"{place} holds no Python file: cd to your program's folder, or name its path",)
+    some = [one.name for one in here.values()][:_LISTED]
+    more = f" and {len(here) - len(some)} more" if len(here) > len(some) else ""
+    return (f"the Python files there are: {', '.join(some)}{more}",)
 
 
 # --- does it declare an app? ----------------------------------------------------------------

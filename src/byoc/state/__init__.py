@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .journal import Journal
-from .records import INSTANCE_LIVE, INTENT_OPEN, Attempt, InstanceRow, Intent, Run, Stage
+from .records import INSTANCE_LIVE, INTENT_OPEN, Attempt, InstanceRow, Intent, Refusal, Run, Stage
 
 __all__ = [
     "INSTANCE_LIVE",
@@ -12,6 +12,7 @@ __all__ = [
     "InstanceRow",
     "Intent",
     "Journal",
+    "Refusal",
     "Run",
     "Stage",
 ]

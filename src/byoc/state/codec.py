@@ -8,10 +8,10 @@ from sqlite3 import Row
 from typing import Any, TypeVar
 
 from ..resources import Offer
-from .records import Attempt, InstanceRow, Intent, Run, Stage
+from .records import Attempt, InstanceRow, Intent, Refusal, Run, Stage
 
 Value = str | int | float | None
-Record = TypeVar("Record", Intent, InstanceRow, Attempt, Run, Stage)
+Record = TypeVar("Record", Intent, InstanceRow, Attempt, Refusal, Run, Stage)
 
 
 def _offer(text: str) -> Offer:
@@ -29,6 +29,7 @@ def _maybe(text: str | None) -> Any:
 _DECODERS: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
     Intent: {"offer": _offer, "tags": json.loads},
     InstanceRow: {"offer": _offer},
+    Refusal: {"zones": _texts},
     Run: {"command": _texts, "instances": _texts, "detached": bool, "error": _maybe},
 }
 

@@ -14,7 +14,8 @@ from ..clock import IDS, Clock, Ids
 from ..errors import NotFoundError, StateError
 from ..limits import BUSY_TIMEOUT
 from .codec import Record, decode, encode, insertion, marks, names
-from .records import INSTANCE_LIVE, INTENT_OPEN, Attempt, InstanceRow, Intent, Run, Stage
+from .records import INSTANCE_LIVE, INTENT_OPEN, Attempt, InstanceRow, Intent, Refusal, Run, Stage
+from .refusals import KEPT, again
 from .store import DamagedError, Store, set_aside
 
 FOLDER = "state"
@@ -76,6 +77,8 @@ class Journal:
                 _write_owner(home, owner)
             if fresh or not _meta(store, "owner"):
                 store.write("INSERT OR REPLACE INTO meta VALUES ('owner', ?)", (owner,))
+            if note:
+                store.write("INSERT OR REPLACE INTO meta VALUES ('rebuild', '1')")
         except BaseException:
             store.close()
             raise
@@ -140,6 +143,11 @@ class Journal:
         where = f"instances WHERE state IN ({marks(states)}) ORDER BY started, id"
         return self._select(InstanceRow, where, states)
 
+    def recent_instances(self, since: float) -> list[InstanceRow]:
+        """Those that may still cost money, and those that ended after ``since``."""
+        where = f"instances WHERE state IN ({marks(INSTANCE_LIVE)}) OR (state='gone' AND ended>?)"
+        return self._select(InstanceRow, where, (*INSTANCE_LIVE, since))
+
     # -- attempts -----------------------------------------------------------------------------
 
     def open_attempt(self, run: str, provider: str, offer: str, at: float) -> int:
@@ -158,6 +166,32 @@ class Journal:
     def attempts(self, run: str) -> list[Attempt]:
         """All attempts of a run, in order."""
         return self._select(Attempt, "attempts WHERE run=? ORDER BY seq", (run,))
+
+    def past_attempts(self, since: float, limit: int) -> list[Attempt]:
+        """The latest attempts of all runs at new instances that have come to an end."""
+        where = "attempts WHERE at>? AND outcome IN ('ok', 'refused', 'failed', 'unknown') "
+        return self._select(Attempt, where + "ORDER BY at DESC LIMIT ?", (since, limit))
+
+    # -- what clouds refused ------------------------------------------------------------------
+
+    def remember(self, refusal: Refusal) -> Refusal:
+        """Keep a refusal; returns it as kept: one that repeats is kept for longer."""
+        with self._store.transaction() as execute:
+            execute("DELETE FROM refusals WHERE until<?", (refusal.at - KEPT,))
+            rows = execute("SELECT * FROM refusals WHERE key=?", (refusal.key,)).fetchall()
+            kept = again(decode(Refusal, rows[0]) if rows else None, refusal)
+            execute(*insertion("refusals", kept))
+        return kept
+
+    def refusals(self, now: float) -> list[Refusal]:
+        """Those that still hold, the latest first."""
+        return self._select(Refusal, "refusals WHERE until>? ORDER BY at DESC, key", (now,))
+
+    def forget(self, keys: Sequence[str]) -> int:
+        """Drop refusals that were disproved; how many there were."""
+        if not keys:
+            return 0
+        return self._store.write(f"DELETE FROM refusals WHERE key IN ({marks(keys)})", tuple(keys))  # noqa: S608 marks only
 
     # -- runs ---------------------------------------------------------------------------------
 
@@ -223,13 +257,24 @@ class Journal:
         """The stages of a run, in order."""
         return self._select(Stage, "stages WHERE run=? ORDER BY seq", (run,))
 
+    # -- after a loss -------------------------------------------------------------------------
+
+    def unlisted(self, provider: str) -> bool:
+        """Whether this journal replaces a lost one and the provider has not been asked yet for all
+        that is ours: what it lacks may exist."""
+        return bool(_meta(self._store, "rebuild")) and not _meta(self._store, f"listed {provider}")
+
+    def set_listed(self, provider: str) -> None:
+        """The provider was asked for all that is ours, everywhere."""
+        self._store.write("INSERT OR REPLACE INTO meta VALUES (?, '1')", (f"listed {provider}",))
+
     # -- plumbing -----------------------------------------------------------------------------
 
     def _put(self, table: str, record: Record, *, durable: bool = False) -> None:
         sql, values = insertion(table, record)
         self._store.write(sql, values, durable=durable)
 
-    def _select(self, kind: type[Record], rest: str, values: Sequence[str | int]) -> list[Record]:
+    def _select(self, kind: type[Record], rest: str, values: Sequence[str | float]) -> list[Record]:
         query = f"SELECT {', '.join(names(kind))} FROM {rest}"  # noqa: S608 constants of this room
         rows = self._store.rows(query, values)
         return [decode(kind, row) for row in rows]

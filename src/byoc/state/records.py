@@ -63,9 +63,12 @@ class InstanceRow(NamedTuple):
 class Attempt(NamedTuple):
     """One rung that was tried for a run; ``byoc why`` shows these.
 
-    ``offer``: its key. ``outcome``: ``open`` | ``warm`` | ``ok`` | ``refused`` | ``failed`` |
-    ``unknown``. ``code``: the vendor's own; ``error``: our code for its class. ``seconds``: how
-    long the attempt took.
+    ``offer``: its key; ``reason``: why it stood where it stood in the ladder. ``outcome``: ``open``
+    | ``warm`` | ``ok`` | ``refused`` | ``failed`` | ``unknown``. ``code``: the vendor's own;
+    ``error``: our code for its class. ``scope``, ``bucket``: what the refusal shut; ``remembered``:
+    until when placement keeps off it, 0 when it does not. ``step``: what byoc did next.
+    ``seconds``: how long the attempt took. ``console``: the end of what a machine printed that did
+    not come up.
     """
 
     run: str
@@ -82,6 +85,42 @@ class Attempt(NamedTuple):
     hint: str = ""
     instance_id: str = ""
     seconds: float = 0.0
+    bucket: str = ""
+    remembered: float = 0.0
+    reason: str = ""
+    step: str = ""
+    console: str = ""
+
+
+class Refusal(NamedTuple):
+    """Something that a cloud would not sell, remembered so that it is not asked for again soon.
+
+    ``key`` names what is shut: cloud, scope and the parts of the offer that the scope looks at.
+    ``region`` to ``market`` are those of the offer that was refused. ``bucket``, ``amount``: the
+    quota, and the least that was asked of it in vain (0 when not known). ``error``, ``code``,
+    ``message``, ``request_id``, ``hint``: as in :class:`Attempt`. ``zones``: where the cloud says
+    that there is some. ``at``: when it was last refused; ``until``: when it is forgotten;
+    ``times``: how often in a row.
+    """
+
+    key: str
+    cloud: str
+    scope: str
+    region: str = ""
+    zone: str = ""
+    type: str = ""
+    market: str = ""
+    bucket: str = ""
+    amount: float = 0.0
+    error: str = ""
+    code: str = ""
+    message: str = ""
+    request_id: str = ""
+    hint: str = ""
+    zones: tuple[str, ...] = ()
+    at: float = 0.0
+    until: float = 0.0
+    times: int = 1
 
 
 class Run(NamedTuple):

@@ -39,5 +39,20 @@ _V1 = (
         detail TEXT NOT NULL, PRIMARY KEY (run, seq))""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1,)
-TABLES = frozenset({"meta", "intents", "instances", "attempts", "runs", "stages"})
+_V2 = (
+    "ALTER TABLE attempts ADD COLUMN bucket TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE attempts ADD COLUMN remembered REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE attempts ADD COLUMN reason TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE attempts ADD COLUMN step TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE attempts ADD COLUMN console TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX attempts_at ON attempts (at)",
+    """CREATE TABLE refusals (
+        key TEXT PRIMARY KEY, cloud TEXT NOT NULL, scope TEXT NOT NULL, region TEXT NOT NULL,
+        zone TEXT NOT NULL, type TEXT NOT NULL, market TEXT NOT NULL, bucket TEXT NOT NULL,
+        amount REAL NOT NULL, error TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL,
+        request_id TEXT NOT NULL, hint TEXT NOT NULL, zones TEXT NOT NULL, at REAL NOT NULL,
+        until REAL NOT NULL, times INTEGER NOT NULL)""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2)
+TABLES = frozenset({"meta", "intents", "instances", "attempts", "runs", "stages", "refusals"})

@@ -1,51 +1,95 @@
-"""``byoc check``: can the configured clouds be used now, and what is in the way."""
+"""``byoc check``: can the clouds in use be used now, and what is in the way."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import typer
 
 from ...clock import SYSTEM
-from ...errors import NotFoundError
-from ...fleet.registry import registry
+from ...errors import Error
+from ...fleet.registry import Registry, registry
 from ...providers.base import Finding
-from .. import context, failure
+from ...settings import LOCAL
+from .. import complete, context, failure
 from ..command import command
 from ..console import Console
+from ..options import parsed
+from ..values import clouds
 
 
 @command()
 def check(
     console: Console,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CLOUD]...", help="Default: the configured.", autocompletion=complete.clouds
+        ),
+    ] = None,
     cloud: Annotated[
-        list[str] | None, typer.Argument(metavar="[CLOUD]...", help="Default: the configured.")
+        list[str] | None,
+        typer.Option(
+            "--cloud",
+            metavar="NAME",
+            help="The same, as an option; repeatable.",
+            autocompletion=complete.clouds,
+        ),
     ] = None,
 ) -> int:
-    """Check that clouds can be used: access, permissions, network, and what isolates runs.
+    """Check that clouds can be used: access, permissions, network, clock, and what isolates runs.
 
-    Exits with 4 when something fails that keeps a cloud from being used.
+    All of them are asked side by side. Exits with 1 when something fails that keeps a cloud from
+    being used; each finding that is not ok says what to do.
     """
     settings = context.merged()
+    asked = [*(names or ()), *(cloud or ())]
+    chosen = list(dict.fromkeys(parsed("--cloud", clouds, asked) if asked else ()))
+    wanted = chosen or list(settings.used_clouds())
     known = registry(settings, os.environ, SYSTEM)
-    findings: dict[str, list[Finding]] = {}
-    for name in cloud or settings.used_clouds():
-        if name not in known:
-            raise NotFoundError(
-                f"there is no cloud {name!r} in this version of byoc",
-                hints=(f"choose from {', '.join(sorted(known))}",),
-            )
-        findings[name] = known[name].check()
+    others = [] if chosen or settings.clouds else [name for name in known if name != LOCAL]
+    findings = _all(known, wanted)
     failed = any(one.level == "fail" for found in findings.values() for one in found)
-    code = failure.INSTANCE if failed else 0
+    code = failure.NO if failed else 0
     if console.as_json:
-        console.json_object("check", code, {"clouds": findings})
-    else:
-        for name, found in findings.items():
-            for one in found:
-                about = name if one.subject == name else f"{name}: {one.subject}"
-                console.data(f"{one.level:<4}  {about}: {one.message}")
-                if one.remedy:
-                    console.data(f"      hint: {one.remedy}")
+        console.json_object("check", code, {"clouds": findings, "not_configured": others})
+        return code
+    for name, found in findings.items():
+        _show(console, name, found)
+    if others:
+        _tell_others(console, others)
     return code
+
+
+def _all(known: Registry, names: Sequence[str]) -> dict[str, list[Finding]]:
+    """The findings of each cloud; one that cannot even be asked fails."""
+    with ThreadPoolExecutor(len(names), "byoc-check") as pool:
+        asked = {name: pool.submit(_one, known, name) for name in names}
+        return {name: answer.result() for name, answer in asked.items()}
+
+
+def _one(known: Registry, name: str) -> list[Finding]:
+    try:
+        return known[name].check()
+    except Error as error:
+        remedy = error.hints[0] if error.hints else f"see docs/{name}.md"
+        return [Finding("fail", name, error.message, remedy)]
+
+
+def _show(console: Console, name: str, found: Iterable[Finding]) -> None:
+    for one in found:
+        about = name if one.subject == name else f"{name}: {one.subject}"
+        console.data(f"{one.level:<4}  {about}: {one.message}")
+        if one.remedy:
+            console.data(f"      hint: {one.remedy}")
+
+
+def _tell_others(console: Console, others: Sequence[str]) -> None:
+    """What could be configured, where nothing is."""
+    first = others[0]
+    console.data(f"      no cloud is configured; this byoc can use {', '.join(others)}")
+    console.data(f"      hint: byoc check {first} says what {first} lacks; then put")
+    console.data(f'            clouds = ["{first}"] into byoc.toml, or run with --cloud {first}')

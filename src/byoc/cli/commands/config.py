@@ -20,7 +20,7 @@ def config(console: Console) -> int:
     settings = context.merged()
     if console.as_json:
         found = {
-            name: {"value": _plain(getattr(settings, name)), "origin": settings.origin(name)}
+            name: {"value": _plain(_value(settings, name)), "origin": settings.origin(name)}
             for name in KEYS
         }
         console.json_object("config", 0, {"settings": found})
@@ -28,6 +28,11 @@ def config(console: Console) -> int:
     rows = [(name, _shown(settings, name), settings.origin(name)) for name in KEYS]
     console.table(("SETTING", "VALUE", "FROM"), rows)
     return 0
+
+
+def _value(settings: Settings, name: str) -> Any:
+    """A setting's value; a cloud's own (``aws.profile``) is None where it is not set."""
+    return settings.options.get(name) if "." in name else getattr(settings, name)
 
 
 def _plain(value: Any) -> Any:
@@ -38,7 +43,7 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(settings: Settings, name: str) -> str:
-    value = _plain(getattr(settings, name))
+    value = _plain(_value(settings, name))
     if value is None or value == []:
         return "-"
     if isinstance(value, bool):

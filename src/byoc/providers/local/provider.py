@@ -189,7 +189,7 @@ class LocalProvider:
 
     def _gone(self, instance_id: str) -> Instance:
         grave = self._folder.tombstone(instance_id) if ID.match(instance_id) else None
-        unknown = Instance(self.name, instance_id, "gone", _NO_OFFER, {}, detail="unknown")
+        unknown = Instance(self.name, instance_id, "gone", _NO_OFFER, {})
         if grave is None:
             return unknown
         detail = str(grave.get("reason", ""))

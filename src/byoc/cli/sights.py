@@ -1,0 +1,150 @@
+"""What ``byoc capacity`` does: ask for each offer that fits, and tell what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..clock import SYSTEM
+from ..errors import PlacementError
+from ..resources import Offer, Resources
+from ..settings import LOCAL, Settings
+from . import context, drive, failure, ladders, names, pages, records
+from .console import Console, plain
+from .options import Common
+
+if TYPE_CHECKING:
+    from ..fleet.sights import Sight
+    from ..placement.told import Room
+
+TOP = 15
+"""Lines that are shown unless all are asked for: a screen of them."""
+MAY_BE_HAD = ("free", "unknown")
+"""States in which asking makes sense."""
+
+
+def show(console: Console, common: Common) -> int:
+    """Look, tell, and answer with the exit code: 0 when something may be had."""
+    settings = context.merged(common.flags())
+    names.check(common.gpu or (), common.region, settings.used_clouds())
+    job = drive.Job("capacity", "exec", "capacity", (), _nothing, (("", Resources()),))
+    ((_, resources),) = drive.requests(console, settings, common, job)
+    sights, why = _look(console, settings, resources)
+    code = 0 if any(one.state in MAY_BE_HAD for one in sights) else failure.NO
+    if console.as_json:
+        offers = [_as_data(one) for one in sights]
+        fields = {"request": resources, "offers": offers, "reason": why}
+        console.json_object("capacity", code, fields)
+        return code
+    console.data(resources.describe())
+    if sights:
+        _table(console, sights, None if common.verbose else TOP)
+        age = ladders.age(ladders.dates(one.offer for one in sights), SYSTEM)
+        if age:
+            console.data(f"  {age}")
+    if code:
+        console.say(why or "nothing of this can be had now")
+    return code
+
+
+def _nothing(session: Any) -> tuple[int, Any]:
+    return 0, None
+
+
+def _look(
+    console: Console, settings: Settings, resources: Resources
+) -> tuple[Sequence[Sight], str]:
+    """The sights, best first; and why there is none, where nothing that is sold fits."""
+    with ladders.opened(console, settings) as fleet:
+        found: list[Sight] = fleet.capacity(resources)
+        if found:
+            return found, ""
+        try:
+            fleet.plan(resources)
+        except PlacementError as error:
+            return found, error.message
+        return found, ""
+
+
+# --- for people ---------------------------------------------------------------------------------
+
+
+def _table(console: Console, sights: Sequence[Sight], top: int | None) -> None:
+    """One line for zones that differ in nothing else."""
+    groups: dict[tuple[Any, ...], list[Sight]] = {}
+    for one in sights:
+        offer = one.offer
+        place = (offer.cloud, offer.region, offer.type, offer.market, offer.price)
+        groups.setdefault((*place, _words(one)), []).append(one)
+    shown = list(groups.values())[:top]
+    rows = [_row(members) for members in shown]
+    pages.table(console, rows, [_words(members[0]) for members in shown])
+    left = len(groups) - len(shown)
+    if left:
+        console.data(f"  and {left} more (-v shows all)")
+
+
+def _row(members: Sequence[Sight]) -> tuple[str, ...]:
+    price, gpus, market, _, kind = ladders.cells_of(members[0].offer)
+    mark = "+" if members[0].state in MAY_BE_HAD else "-"
+    return mark, price, gpus, market, _place([one.offer for one in members]), kind
+
+
+def _place(offers: Sequence[Offer]) -> str:
+    """``aws us-east-1 a,b``: the zones without what they have of their region."""
+    region = offers[0].region
+    zones = ",".join(one.zone.removeprefix(region).lstrip("-") for one in offers if one.zone)
+    return f"{offers[0].cloud} {region} {zones}".rstrip()
+
+
+def _words(one: Sight) -> str:
+    """What is known of getting it."""
+    if one.offer.cloud == LOCAL:
+        return "this computer"
+    said = {
+        "free": "the cloud says that it has some",
+        "unknown": "may be had; the cloud does not tell" if one.told else "not told",
+        "full": "the cloud says that it has none",
+        "unsold": "no zone sells it",
+        "quota": "the quota leaves no room",
+        "denied": one.error.message if one.error else "the cloud cannot be asked",
+    }.get(one.state, "")
+    parts = [said] if said else []
+    if one.refusal is not None:
+        parts.append(_refused(one))
+    parts += [_room(room) for room in one.rooms]
+    seen = one.expected.seen
+    if seen.tries:
+        parts.append(f"{seen.good} of {seen.tries} tries worked")
+    return "; ".join(parts)
+
+
+def _refused(one: Sight) -> str:
+    refusal, now = one.refusal, SYSTEM.wall()
+    if refusal is None:
+        return ""
+    code = refusal.code or refusal.error
+    ago, left = records.span(now - refusal.at), records.span(refusal.until - now)
+    return f"refused {ago} ago ({code}), not asked again for {left}"
+
+
+def _room(room: Room) -> str:
+    quota = room.quota
+    unit = f" {quota.unit}" if quota.unit else ""
+    if quota.used is None:
+        return f"quota {quota.bucket}: needs {room.need:g} of {quota.limit:g}{unit}"
+    left = max(0.0, quota.limit - quota.used)
+    return f"quota {quota.bucket}: needs {room.need:g} of {left:g}{unit} left ({quota.limit:g})"
+
+
+# --- for machines -------------------------------------------------------------------------------
+
+
+def _as_data(one: Sight) -> dict[str, Any]:
+    found: dict[str, Any] = plain(one._replace(error=None))
+    found["key"] = one.offer.key()
+    found["may_be_had"] = one.state in MAY_BE_HAD
+    found["error"] = one.error.as_dict() if one.error else None
+    if one.refusal is not None:
+        found["refusal"]["age"] = max(0.0, SYSTEM.wall() - one.refusal.at)
+    return found

@@ -1,0 +1,56 @@
+"""Starting emulated accounts, and the environment in which programs find them and no real one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .. import _lazy
+from .ports import Facade
+from .world import EmulatedWorld
+
+FACADES = {
+    "aws": "byoc.emulator.aws.facade:AwsFacade",
+    "gcp": "byoc.emulator.gcp.facade:GcpFacade",
+    "oci": "byoc.emulator.oci.facade:OciFacade",
+}
+"""Each account's façade, loaded when asked for: what it is made of takes seconds to import."""
+REAL = ("AWS_", "GOOGLE_", "GCLOUD_", "GCE_", "CLOUDSDK_", "OCI_", "BOTO_", "EC2_")
+"""Beginnings of variables with which programs find real accounts."""
+_OPTIONS = tuple(f"BYOC_{cloud.upper()}_" for cloud in FACADES)
+
+
+def start(world: EmulatedWorld, clouds: Sequence[str], folder: Path) -> dict[str, str]:
+    """Start accounts side by side and add them to the world; what their programs need to be told.
+
+    ``folder``: private; each account keeps its key files below it.
+    """
+
+    def one(cloud: str) -> Facade:
+        own = folder / cloud
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facade: Facade = _lazy.load(FACADES[cloud])(world, own)
+        facade.start()
+        return facade
+
+    environ: dict[str, str] = {}
+    with ThreadPoolExecutor(len(FACADES)) as pool:
+        for facade in pool.map(one, clouds):
+            world.add(facade)
+            environ.update(facade.environment())
+    return environ
+
+
+def stop(world: EmulatedWorld) -> None:
+    """End the accounts, then everything that they have rented out."""
+    for facade in world.facades():
+        facade.stop()
+    world.end()
+
+
+def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
+    """``environ`` without what names real accounts and without byoc's options for them."""
+    return {
+        name: value for name, value in environ.items() if not name.startswith((*REAL, *_OPTIONS))
+    }

@@ -1,0 +1,1 @@
+"""An emulated Google Cloud project: Compute Engine by Google's own description, on loopback."""

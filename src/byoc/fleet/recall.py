@@ -1,0 +1,90 @@
+"""What clouds refused: the journal's memory, and what holds for one run only."""
+
+from __future__ import annotations
+
+import threading
+
+from ..clock import Clock
+from ..errors import ProviderError, ThrottleError
+from ..placement.memory import covers, lasts, refusal_of
+from ..placement.told import draws_of
+from ..providers.base import Survey
+from ..resources import Offer
+from ..state import Journal, Refusal
+
+THROTTLED = 60.0
+"""Seconds for which a run keeps off a region that went on throttling: limits are counted by the
+minute."""
+
+
+class Recall:
+    """The memory of refusals, shared by all climbs of a process. Safe from several threads.
+
+    ``version`` changes whenever something was added or dropped.
+    """
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._runs: dict[str, dict[str, Refusal]] = {}
+        self.version = 0
+
+    def of(self, run: str) -> list[Refusal]:
+        """What a run has to keep off now."""
+        with self._lock:
+            own = list(self._runs.get(run, {}).values())
+        return own + self._journal.refusals(self._clock.wall())
+
+    def add(
+        self, run: str, error: ProviderError, offer: Offer, survey: Survey | None = None
+    ) -> Refusal | None:
+        """Remember a refusal of ``offer``, in the journal or for this run alone; returns it as
+        kept, None when it shuts nothing."""
+        now = self._clock.wall()
+        draws = draws_of(survey, offer)
+        everywhere = {one.bucket for one in survey.quotas if not one.region} if survey else set()
+        found = refusal_of(error, offer, draws, now, everywhere)
+        if found is None and isinstance(error, ThrottleError):
+            shut = ProviderError(error.message, scope="region", vendor_code=error.vendor_code)
+            found = refusal_of(shut, offer, draws, now)
+            found = found and found._replace(error=error.code, until=now + THROTTLED)
+        if found is None:
+            return None
+        if lasts(error):
+            found = self._journal.remember(found)
+        with self._lock:
+            if not lasts(error):
+                self._runs.setdefault(run, {})[found.key] = found
+            self.version += 1
+        return found
+
+    def bar(self, run: str, error: ProviderError, offer: Offer) -> None:
+        """Leave the offer's cloud out for the rest of this run."""
+        shut = ProviderError(
+            error.message,
+            scope="cloud",
+            vendor_code=error.vendor_code,
+            request_id=error.request_id,
+            hints=error.hints,
+        )
+        found = refusal_of(shut, offer, (), self._clock.wall())
+        if found is not None:
+            with self._lock:
+                self._runs.setdefault(run, {})[found.key] = found._replace(error=error.code)
+                self.version += 1
+
+    def worked(self, run: str, offer: Offer, launched: float, survey: Survey | None = None) -> None:
+        """An instance of this offer was had, asked for at ``launched``: whatever said before that
+        there is none is wrong. What others were told since then stays: they may have asked for one
+        more than there was."""
+        draws = draws_of(survey, offer)
+        known = self.of(run)
+        wrong = {one.key for one in known if one.at < launched and covers(one, offer, draws)}
+        if not wrong:
+            return
+        self._journal.forget(sorted(wrong))
+        with self._lock:
+            for key in wrong:
+                self._runs.get(run, {}).pop(key, None)
+            self.version += 1

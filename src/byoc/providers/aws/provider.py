@@ -1,0 +1,273 @@
+"""The AWS provider: EC2 instances, on demand and spot, in every region of the account."""
+
+from __future__ import annotations
+
+import builtins
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ...clock import Clock
+from ...errors import ProviderError, TransientError
+from ...pricing import catalog
+from ...resources import Offer
+from .. import bootdata
+from ..base import OWNER_TAG, Finding, Instance, LaunchRequest, Survey, Traits
+from ..ingress import Ingress
+from . import ids, launch, leftovers, quotas, states
+from .check import Checker
+from .clients import Clients, refused
+from .images import Image, Images
+from .looking import Found, Lookout
+from .network import MANAGED_TAG, Network, Networks
+from .survey import survey
+
+NOTICE = 120.0
+"""Seconds between EC2's word that it takes a spot instance and the end of it."""
+SPREADING = 60.0
+"""Seconds for which EC2 may not know an instance that it has just launched."""
+CONSOLE = 64 * 1024
+"""Bytes of a machine's output that EC2 keeps, and that :meth:`AwsProvider.console` gives."""
+REGIONS_AT_ONCE = 16
+"""Regions asked side by side; an account has 17 unless it enables more."""
+_GONE = ("InvalidInstanceID.", "InvalidInstanceId.")
+_STALE = ("InvalidAMIID.", "InvalidSubnetID.", "InvalidGroup.", "InvalidGroupId.")
+
+
+class AwsProvider:
+    """EC2. ``options``: ``profile``, ``endpoint``, ``image``, ``subnet``, ``security_group``,
+    ``ssh_port``, ``ingress``; all may be absent. ``home`` and ``environ`` hold nothing of AWS's
+    own credentials: boto3 finds those."""
+
+    name = "aws"
+
+    def __init__(
+        self,
+        home: Path,
+        clock: Clock,
+        environ: Mapping[str, str],
+        options: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._clock = clock
+        self._port = int(options.get("ssh_port") or 22)
+        self._subnet = options.get("subnet", "")
+        self._clients = Clients(options.get("profile", ""), options.get("endpoint", ""))
+        self._images = Images(self._clients, options.get("image", ""))
+        ingress = Ingress(options.get("ingress", ""), environ, clock)
+        group = options.get("security_group", "")
+        self._networks = Networks(self._clients, ingress, self._subnet, group, self._port)
+        self._lock = threading.Lock()
+        self._lookouts: dict[str, Lookout] = {}
+        self._launched: dict[str, tuple[float, Instance]] = {}
+        self._plain_spot = False
+
+    def traits(self) -> Traits:
+        """See :class:`byoc.providers.base.Traits`."""
+        return Traits(
+            end_command=(bootdata.END_COMMAND,),
+            root=True,
+            notice=NOTICE,
+            notice_source="aws",
+            regional=True,
+        )
+
+    def offers(self) -> builtins.list[Offer]:
+        """What the catalogue says that EC2 sells, by region, type and market."""
+        return catalog.offers("aws")
+
+    def survey(self, region: str, offers: Sequence[Offer]) -> Survey:
+        """Zones, quotas with what is used of them, and spot prices. Asks EC2 and Service Quotas."""
+        return survey(self._clients, self._networks, self._clock, region, offers)
+
+    def check(self) -> builtins.list[Finding]:
+        """SDK, credentials, clock, network, images, permissions by dry run, GPU quotas, spot."""
+        return Checker(self._clients, self._networks, self._images, self._clock).run()
+
+    # --- launching ------------------------------------------------------------------------------
+
+    def launch(self, request: LaunchRequest) -> Instance:
+        """One RunInstances. A second one is sent only after a refusal that made nothing and that
+        says what was wrong: something prepared earlier is gone, or EC2 does not take the shutdown
+        behaviour of spot instances. Raises the class of EC2's refusal."""
+        region = request.offer.region
+        again = False
+        while True:
+            network, network_known = self._networks.prepare(region, request.tags.get(OWNER_TAG, ""))
+            image, image_known = self._images.find(request.offer)
+            try:
+                found = self._run(request, image, network)
+                break
+            except ProviderError as error:
+                if again or not (network_known or image_known) or not refused(error, *_STALE):
+                    raise
+            again = True
+            self._networks.forget(region)
+            self._images.forget(region)
+        made = states.instance(region, found, self._port)
+        with self._lock:
+            self._launched[made.id] = (self._clock.mono(), made)
+        return made
+
+    def _run(self, request: LaunchRequest, image: Image, network: Network) -> Mapping[str, Any]:
+        region, chosen = request.offer.region, bool(self._subnet)
+        spot = request.offer.market == "spot"
+        bucket = quotas.bucket(request.offer.type, request.offer.market)
+        if not (spot and self._plain_spot):
+            body = launch.body(request, image, network, chosen)
+            try:
+                return self._clients.launch(region, bucket, **body)
+            except ProviderError as error:
+                if not (spot and _dislikes_end_behaviour(error)):
+                    raise
+            self._plain_spot = True
+        body = launch.body(request, image, network, chosen, end_behaviour=False)
+        return self._clients.launch(region, bucket, **body)
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def get(self, instance_id: str) -> Instance:
+        """The instance now. One that was launched a moment ago is pending even while EC2 does not
+        know it yet."""
+        ref = ids.parse(instance_id)
+        if ref is None:
+            return states.unknown(instance_id)
+        if ref.kind != "instance":
+            return leftovers.get(self._clients, ref)
+        found = self._lookout(ref.region).look(ref.id)
+        if found is not None:
+            return states.instance(ref.region, found, self._port)
+        return self._fresh(instance_id) or states.unknown(instance_id)
+
+    def _fresh(self, instance_id: str) -> Instance | None:
+        """An instance of ours that EC2's own memory may not have reached yet."""
+        with self._lock:
+            since, made = self._launched.get(instance_id, (0.0, None))
+        if made is None or self._clock.mono() - since > SPREADING:
+            return None
+        return made._replace(detail="EC2 does not show it yet")
+
+    def _lookout(self, region: str) -> Lookout:
+        def ask(wanted: Sequence[str]) -> Found:
+            reservations = self._clients.pages(
+                "ec2", region, "describe_instances", "Reservations",
+                Filters=[{"Name": "instance-id", "Values": list(wanted)}],
+            )  # fmt: skip
+            return {one["InstanceId"]: one for r in reservations for one in r["Instances"]}
+
+        with self._lock:
+            return self._lookouts.setdefault(region, Lookout(ask))
+
+    def list(
+        self, tags: Mapping[str, str], regions: Sequence[str] = (), everything: bool = False
+    ) -> builtins.list[Instance]:
+        """What byoc made and carries all of ``tags``, region by region side by side."""
+        where = list(regions) or self._regions()
+        if not where:
+            return []
+        with ThreadPoolExecutor(min(REGIONS_AT_ONCE, len(where))) as pool:
+            answers = pool.map(lambda region: self._list(region, tags, everything), where)
+            return [one for answer in answers for one in answer]
+
+    def _list(
+        self, region: str, tags: Mapping[str, str], everything: bool
+    ) -> builtins.list[Instance]:
+        wanted = tag_filters({**tags, MANAGED_TAG: "1"})
+        living = {"Name": "instance-state-name", "Values": builtins.list(states.LIVING)}
+        try:
+            reservations = self._clients.pages(
+                "ec2", region, "describe_instances", "Reservations", Filters=[*wanted, living]
+            )
+            found = [
+                states.instance(region, one, self._port)
+                for reservation in reservations
+                for one in reservation["Instances"]
+            ]
+            return found + (leftovers.find(self._clients, region, wanted) if everything else [])
+        except ProviderError as error:
+            if refused(error, "AuthFailure", "OptInRequired") and self._never_enabled(region):
+                return []  # nothing of this account can be there
+            raise
+
+    def _regions(self) -> builtins.list[str]:
+        """The regions that the account has enabled."""
+        answer = self._clients.call("ec2", self._clients.region(), "describe_regions")
+        return sorted(one["RegionName"] for one in answer["Regions"])
+
+    def _never_enabled(self, region: str) -> bool:
+        answer = self._clients.call(
+            "ec2", self._clients.region(), "describe_regions", AllRegions=True,
+            Filters=[{"Name": "region-name", "Values": [region]}],
+        )["Regions"]  # fmt: skip
+        return bool(answer) and answer[0].get("OptInStatus") == "not-opted-in"
+
+    def console(self, instance_id: str) -> str:
+        """The end of the machine's serial output. Newer types show it as it comes; of others EC2
+        shows what it had a few minutes ago."""
+        ref = ids.parse(instance_id)
+        if ref is None or ref.kind != "instance":
+            return ""
+        for latest in (True, False):
+            more = {"Latest": True} if latest else {}
+            try:
+                answer = self._clients.call(
+                    "ec2", ref.region, "get_console_output", InstanceId=ref.id, **more
+                )
+            except ProviderError as error:
+                if refused(error, *_GONE):
+                    return ""
+                if latest and refused(error, "UnsupportedOperation"):
+                    continue
+                raise
+            return str(answer.get("Output", ""))[-CONSOLE:]
+        return ""
+
+    # --- ending ---------------------------------------------------------------------------------
+
+    def terminate(self, instance_id: str) -> None:
+        """TerminateInstances; for another kind its own Delete. Already gone is success.
+
+        Raises TransientError for an instance of ours that EC2 does not know yet, so that it is
+        asked for again and never left behind.
+        """
+        ref = ids.parse(instance_id)
+        if ref is None:
+            return  # nothing on AWS has such an id
+        if ref.kind != "instance":
+            leftovers.delete(self._clients, ref)
+            if ref.kind == "firewall":
+                self._networks.forget(ref.region)
+            return
+        try:
+            self._clients.call("ec2", ref.region, "terminate_instances", InstanceIds=[ref.id])
+        except ProviderError as error:
+            if not refused(error, *_GONE):
+                raise
+            if self._fresh(instance_id) is not None:
+                raise TransientError(
+                    f"EC2 does not know {instance_id} yet, which it has just launched",
+                    provider=self.name,
+                    vendor_code=error.vendor_code,
+                    request_id=error.request_id,
+                    scope="request",
+                ) from error
+
+
+def _dislikes_end_behaviour(error: ProviderError) -> bool:
+    return refused(error, "InvalidParameterCombination") and ("shutdown" in error.message.lower())
+
+
+def tag_filters(tags: Mapping[str, str]) -> builtins.list[dict[str, Any]]:
+    """EC2's filters for things that carry all of these tags; in its values ``*`` and ``?`` have a
+    meaning, which ours never do."""
+    return [
+        {"Name": f"tag:{key}", "Values": [_literal(value)]} for key, value in sorted(tags.items())
+    ]
+
+
+def _literal(value: str) -> str:
+    for special in ("\\", "*", "?"):
+        value = value.replace(special, "\\" + special)
+    return value

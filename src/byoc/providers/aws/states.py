@@ -1,0 +1,119 @@
+"""What EC2 says of an instance, as byoc's Instance; and of what instances leave behind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import ProviderError
+from ...pricing import catalog
+from ...resources import Offer
+from ..base import Instance
+from ..table import Answer, classify
+from . import codes
+from .ids import KINDS, Ref
+
+PRICE_TAG = "byoc-price"
+"""Tag: dollars an hour at the time of the launch."""
+USER = "root"
+"""Who the client logs in as; the boot data give it the client's key."""
+STATES = {
+    "pending": "pending",
+    "running": "running",
+    "shutting-down": "ending",
+    "terminated": "gone",
+    "stopping": "ending",
+    "stopped": "ending",
+}
+"""EC2's states. A stopped one is not billed for, but its disk is: it still has to be terminated."""
+LIVING = tuple(state for state, ours in STATES.items() if ours != "gone")
+"""EC2's states of what is not gone, for filters."""
+
+
+def instance(region: str, found: Mapping[str, Any], port: int) -> Instance:
+    """One of DescribeInstances or RunInstances."""
+    state = STATES.get(found["State"]["Name"], "pending")
+    address = found.get("PublicIpAddress", "")
+    return Instance(
+        "aws",
+        str(Ref(region, found["InstanceId"])),
+        state,
+        _offer(region, found),
+        tags(found),
+        address=address,
+        port=port if address else 0,
+        user=USER,
+        started=found["LaunchTime"].timestamp() if "LaunchTime" in found else 0.0,
+        detail=_detail(state, found, address),
+        failure=failure(found),
+    )
+
+
+def unknown(text: str) -> Instance:
+    """What nothing is known of: it is gone, or never was."""
+    return Instance("aws", text, "gone", _bare("", "", "", "on-demand", None), {})
+
+
+def tags(found: Mapping[str, Any]) -> dict[str, str]:
+    """Tags as a mapping, whatever EC2 calls their list."""
+    listed = found.get("Tags") or found.get("TagSet") or ()
+    return {tag["Key"]: tag["Value"] for tag in listed}
+
+
+def failure(found: Mapping[str, Any]) -> ProviderError | None:
+    """Why EC2 did not make an instance or took it away; None when its end was asked for."""
+    reason = found.get("StateReason") or {}
+    code = reason.get("Code", "")
+    if not code or code in codes.ASKED or found["State"]["Name"] in ("pending", "running"):
+        return None
+    return classify("aws", codes.STATE_ROWS, Answer(code, reason.get("Message", "")))
+
+
+def left(region: str, id: str, found: Mapping[str, Any], state: str, detail: str = "") -> Instance:
+    """A disk, address, network interface or security group."""
+    kind = KINDS[id.partition("-")[0]]
+    zone = found.get("AvailabilityZone", "")
+    offer = _bare(region, zone, kind, "on-demand", None)
+    return Instance(
+        "aws", str(Ref(region, id)), state, offer, tags(found), detail=detail, kind=kind
+    )
+
+
+def _detail(state: str, found: Mapping[str, Any], address: str) -> str:
+    reason = found.get("StateReason") or {}
+    if state == "pending":
+        return "EC2 is starting it" if address else "EC2 is starting it; no public address yet"
+    if state == "running":
+        return "" if address else "no public address yet"
+    words = reason.get("Message", "") or found.get("StateTransitionReason", "")
+    if found["State"]["Name"] in ("stopping", "stopped"):
+        return f"{found['State']['Name']}, its disk is still paid; {words}".rstrip("; ")
+    return str(words)
+
+
+def _offer(region: str, found: Mapping[str, Any]) -> Offer:
+    kind = found.get("InstanceType", "")
+    zone = found.get("Placement", {}).get("AvailabilityZone", "")
+    market = "spot" if found.get("InstanceLifecycle") == "spot" else "on-demand"
+    price = _price(tags(found).get(PRICE_TAG, ""))
+    known = catalog.find("aws", region, kind, market)
+    if known is None:
+        return _bare(region, zone, kind, market, price)
+    return known._replace(zone=zone, price=known.price if price is None else price)
+
+
+def _price(text: str) -> float | None:
+    try:
+        price = float(text)
+    except ValueError:
+        return None
+    return price if math.isfinite(price) and price >= 0 else None
+
+
+def _bare(region: str, zone: str, kind: str, market: str, price: float | None) -> Offer:
+    """An offer of which the catalogue knows no price; its hardware when it knows that."""
+    spec = catalog.spec("aws", kind)
+    if spec is None:
+        return Offer("aws", region, zone, kind, market, price, 0.0, 0)
+    return spec._replace(region=region, zone=zone, market=market, price=price)

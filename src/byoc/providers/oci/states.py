@@ -1,0 +1,149 @@
+"""An instance as the API shows it, turned into ours; and why one is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import ProviderError
+from ...pricing import catalog
+from ...resources import Offer
+from ..base import Instance
+from ..table import Answer
+from .clients import Account, pages
+from .codes import CLOUD, ENDED_EARLY, PREEMPTED, of, translated
+from .shapes import type_of
+
+PRICE_TAG = "byoc-price"
+USER = "root"
+_STATES: Mapping[str, tuple[str, str]] = {
+    "PROVISIONING": ("pending", "it is being provisioned"),
+    "STARTING": ("pending", "it is starting"),
+    "MOVING": ("pending", "it is being moved"),
+    "CREATING_IMAGE": ("running", "an image is being made of it"),
+    "RUNNING": ("running", ""),
+    "STOPPING": ("running", "it is stopping, and is billed until it is terminated"),
+    "STOPPED": ("running", "it has stopped, and is billed until it is terminated"),
+    "TERMINATING": ("ending", "it is being terminated"),
+    "TERMINATED": ("gone", "it was terminated"),
+}
+"""What has stopped counts as running: most shapes are billed as before, and it is still to be
+terminated."""
+ADDRESSED = frozenset({"PROVISIONING", "STARTING", "RUNNING", "CREATING_IMAGE"})
+"""States in which an instance may have an address."""
+
+
+def instance(raw: Any, region: str, address: str = "", port: int = 22) -> Instance:
+    """Ours from the API's."""
+    state, detail = _STATES.get(raw.lifecycle_state, ("pending", f"it is {raw.lifecycle_state}"))
+    if state in {"pending", "running"} and not address and not detail:
+        detail = "it has no public address yet"
+    return Instance(
+        provider=CLOUD,
+        id=raw.id,
+        state=state,
+        offer=offer(raw, region),
+        tags=dict(raw.freeform_tags or {}),
+        address=address,
+        port=port if address else 0,
+        user=USER,
+        started=raw.time_created.timestamp() if raw.time_created else 0.0,
+        detail=detail,
+    )
+
+
+def offer(raw: Any, region: str) -> Offer:
+    """What was rented, from the catalogue by its type; the price is the one of its tag."""
+    config = raw.shape_config
+    ocpus = config.ocpus if config else None
+    memory = config.memory_in_gbs if config else None
+    name = type_of(str(raw.shape), ocpus, memory)
+    market = "spot" if raw.preemptible_instance_config else "on-demand"
+    found = (
+        catalog.find(CLOUD, region, name, market)
+        or catalog.spec(CLOUD, name)
+        or Offer(CLOUD, region, "", name, market, None, ocpus or 0.0, int((memory or 0) * 1024))
+    )
+    price = _price((raw.freeform_tags or {}).get(PRICE_TAG, ""))
+    return found._replace(
+        region=region,
+        zone=str(raw.availability_domain),
+        market=market,
+        price=found.price if price is None else price,
+    )
+
+
+def gone(id: str, region: str, detail: str = "") -> Instance:
+    """One that is not there."""
+    nothing = Offer(CLOUD, region, "", "", "on-demand", None, 0.0, 0)
+    return Instance(CLOUD, id, "gone", nothing, {}, detail=detail)
+
+
+def ended(account: Account, raw: Any, region: str) -> Instance:
+    """A terminated instance with the reason for which it is gone, as far as OCI tells it."""
+    found = instance(raw, region)
+    failure = _failure(account, raw, region)
+    if failure is None:
+        return found
+    return found._replace(failure=failure, detail=failure.message)
+
+
+def _failure(account: Account, raw: Any, region: str) -> ProviderError | None:
+    """Why it was not made or was taken away; None when somebody terminated it.
+
+    A launch may be accepted and fail later: only its work request says so.
+    """
+    client = account.client("work", region)
+    requests = pages(client.list_work_requests, raw.compartment_id, resource_id=raw.id)
+    for one in requests:
+        if one.status == "FAILED" and "launch" in str(one.operation_type).lower():
+            return _of_work_request(client, one)
+    done = {str(one.operation_type).lower() for one in requests if one.status != "FAILED"}
+    if any("terminate" in name for name in done):
+        return None
+    if raw.preemptible_instance_config:
+        return of(Answer(PREEMPTED, "OCI has reclaimed the preemptible instance"))
+    unfinished = [one for one in requests if one.status in {"ACCEPTED", "IN_PROGRESS"}]
+    if unfinished:
+        return of(Answer(ENDED_EARLY, "OCI terminated the instance before it ran"))
+    return None
+
+
+def _of_work_request(client: Any, one: Any) -> ProviderError:
+    errors = pages(client.list_work_request_errors, one.id)
+    if not errors:
+        return of(Answer(ENDED_EARLY, "OCI could not make the instance, and gives no reason"))
+    first = errors[0]
+    return of(Answer(str(first.code or ""), str(first.message or ""), 0, str(one.id)))
+
+
+def addresses(account: Account, region: str, instance_id: str = "") -> dict[str, str]:
+    """Public addresses by instance, of one or of all of a region. One that has no network card yet
+    is left out: it comes seconds after the instance."""
+    compute, network = account.client("compute", region), account.client("network", region)
+    asked = {"instance_id": instance_id} if instance_id else {}
+    found: dict[str, str] = {}
+    for one in pages(compute.list_vnic_attachments, account.compartment, **asked):
+        if one.lifecycle_state != "ATTACHED" or not one.vnic_id or one.instance_id in found:
+            continue
+        address = _public(network, one.vnic_id)
+        if address:
+            found[one.instance_id] = address
+    return found
+
+
+def _public(network: Any, card: str) -> str:
+    try:
+        with translated():
+            return str(network.get_vnic(card).data.public_ip or "")
+    except ProviderError as error:
+        if error.vendor_code == "NotAuthorizedOrNotFound":
+            return ""  # its instance has just ended
+        raise
+
+
+def _price(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,182 @@
+"""One account that a provider can rent in, emulated or not, and what the conformance suite asks."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from byoc import providers, settings
+from byoc.clock import SYSTEM
+from byoc.emulator import accounts, scenario
+from byoc.emulator.world import EmulatedWorld
+from byoc.providers.base import OWNER_TAG, RUN_TAG, TOKEN_TAG, Instance, LaunchRequest, Provider
+from byoc.resources import Offer
+from tests.conftest import SETTINGS_OF_THE_USER, new_home
+from tests.helpers import gone, until
+from tests.providers.world import new_key
+
+CLOUDS = ("aws", "gcp", "oci")
+REGIONS = {"aws": "us-east-1", "gcp": "us-central1", "oci": "us-ashburn-1", "local": "local"}
+"""Where the suite rents; ``BYOC_TEST_REGION`` names another one of a real account."""
+LAUNCH = {"aws": "RunInstances", "gcp": "compute.instances.insert", "oci": "LaunchInstance"}
+"""Each cloud's own name of the call that makes an instance."""
+BOOT_LEASE = 900.0
+"""A machine that the suite lost ends itself after these seconds."""
+SMALLEST = 1024
+"""MiB of memory below which an offer is not tried."""
+
+
+@dataclass
+class Account:
+    """A provider with an account. ``world``: the emulated one behind it, None for others.
+
+    ``patience``: seconds that the slowest step may take.
+    """
+
+    name: str
+    provider: Provider
+    world: EmulatedWorld | None
+    patience: float
+    region: str
+    owner: str = field(default_factory=lambda: f"conformance-{secrets.token_hex(4)}")
+
+    def offers(self, market: str = "on-demand", gpus: bool = False) -> list[Offer]:
+        """What is sold in the suite's region, the cheapest first, those without a price last."""
+        found = [
+            offer
+            for offer in self.provider.offers()
+            if offer.region == self.region
+            and offer.market == market
+            and (bool(offer.gpu) is gpus or self.name == "local")
+            and offer.memory >= SMALLEST
+        ]
+        return sorted(found, key=lambda offer: (offer.price is None, offer.price or 0.0))
+
+    def placed(self, market: str = "on-demand", gpus: bool = False) -> Offer:
+        """The cheapest offer, in a zone that sells it."""
+        for offer in self.offers(market, gpus):
+            if offer.zone:
+                return offer
+            zones = self.provider.survey(self.region, [offer]).zones.get(offer.type, ())
+            if zones:
+                return offer._replace(zone=zones[0])
+        raise AssertionError(f"{self.name} sells no {market} offer in {self.region}")
+
+    def request(self, offer: Offer, token: str = "", disk: int = 0) -> LaunchRequest:
+        """A launch as the fleet asks for it."""
+        token = token or secrets.token_hex(16)
+        price = "" if offer.price is None else f"{offer.price:.6g}"
+        tags = {
+            OWNER_TAG: self.owner,
+            RUN_TAG: "run-1",
+            TOKEN_TAG: token,
+            "byoc-expires": str(int(SYSTEM.wall() + BOOT_LEASE)),
+            "byoc-price": price,
+        }
+        return LaunchRequest(
+            token, offer, tags, new_key(), new_key().public, BOOT_LEASE, disk, 2 * BOOT_LEASE
+        )
+
+    def own(self, everything: bool = False) -> list[Instance]:
+        """All that the suite has made here and that is not gone."""
+        return self.provider.list({OWNER_TAG: self.owner}, [self.region], everything)
+
+    def running(self, instance_id: str) -> Instance:
+        """The instance once it runs and has an address."""
+
+        def look() -> Instance | None:
+            now = self.provider.get(instance_id)
+            assert now.state in ("pending", "running"), now
+            return now if now.state == "running" and now.address else None
+
+        found = until(look, self.patience, f"{instance_id} to run")
+        assert found is not None
+        return found
+
+    def ended(self, instance_id: str) -> Instance:
+        """The instance once it is gone."""
+
+        def look() -> Instance | None:
+            now = self.provider.get(instance_id)
+            return now if now.state == "gone" else None
+
+        found = until(look, self.patience, f"{instance_id} to be gone")
+        assert found is not None
+        return found
+
+    def launches(self) -> int:
+        """How many requests to launch the emulated account has seen."""
+        assert self.world is not None
+        return len(self.world.log.calls(self.name, LAUNCH[self.name]))
+
+    def requests(self) -> int:
+        """How many requests of any kind the emulated account has seen."""
+        assert self.world is not None
+        return len(self.world.log.calls(self.name))
+
+    def clear(self) -> None:
+        """End everything of the suite's own, and see that nothing is left."""
+        for instance in self.own():
+            self.provider.terminate(instance.id)
+        until(lambda: not self.own(), self.patience, "the instances to be gone")
+        until(self._swept, self.patience, "what was made along with instances to be gone")
+
+    def _swept(self) -> bool:
+        """Ask for the end of what is left; a thing may be held by another for a moment."""
+        left = self.own(everything=True)
+        for thing in left:
+            self.provider.terminate(thing.id)
+        return not left
+
+
+@contextmanager
+def opened(target: str, text: str = "") -> Iterator[Account]:
+    """The account that a target of the suite means: ``local``, ``emulated-aws``, ``aws`` and so on.
+
+    ``text``: the scenario of an emulated one. The process's own environment is that of the account
+    meanwhile, since a cloud's SDK looks there. All that was rented is ended on the way out.
+    """
+    kind, _, name = target.rpartition("-")
+    folder = new_home()
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(gone, str(folder))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("BYOC_HOME", str(folder / "home"))
+        (folder / "home").mkdir()
+        world = None
+        if kind:
+            world = EmulatedWorld(scenario.parse(text), folder, machines="banner")
+            stack.callback(accounts.stop, world)
+            _instead(patch, accounts.start(world, [name], folder / "accounts"))
+            world.begin()
+        elif name != "local":
+            for variable, value in SETTINGS_OF_THE_USER.items():
+                patch.setenv(variable, value)
+        account = _account(name, folder / "home", world)
+        stack.callback(account.clear)
+        yield account
+
+
+def _instead(patch: pytest.MonkeyPatch, told: Mapping[str, str]) -> None:
+    """No real account is named by the environment any more, and the emulated ones are."""
+    for variable in set(os.environ) - set(accounts.scrubbed(os.environ)):
+        patch.delenv(variable)
+    for variable, value in told.items():
+        patch.setenv(variable, value)
+
+
+def _account(name: str, home: Path, world: EmulatedWorld | None) -> Account:
+    environ = dict(os.environ)
+    options = settings.load(home, environ).of_cloud(name)
+    provider = providers.get(name, home, environ, SYSTEM, options)
+    region = environ.get("BYOC_TEST_REGION") or REGIONS[name]
+    patience = 20.0 if world is not None or name == "local" else 900.0
+    return Account(name, provider, world, patience, region)
