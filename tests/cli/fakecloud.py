@@ -1,6 +1,6 @@
 """A cloud whose shop window is a file: for commands that show where something could run.
 
-``python -m tests.cli.fakecloud ARGS...`` is ``byoc ARGS...`` in a world where the providers of the
+``python tests/cli/fakecloud.py ARGS...`` is ``byoc ARGS...`` in a world where the providers of the
 clouds are these. ``FAKE_CLOUDS`` names a JSON file: by cloud ``offers`` (fields of Offer),
 ``survey`` (fields of Survey, keys of three parts joined by a blank), ``refuse`` (an error's code,
 and the fields of ProviderError) and ``check`` (fields of Finding). It launches nothing.

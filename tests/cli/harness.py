@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,15 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def byoc(
-    args: list[str], cwd: Path, env: dict[str, str], stdin: str = "", program: str = "byoc"
+    args: list[str],
+    cwd: Path,
+    env: dict[str, str],
+    stdin: str = "",
+    program: Sequence[str] = ("-m", "byoc"),
 ) -> Said:
-    """Run ``byoc`` with ``args`` in ``cwd``. ``program``: the module that is it."""
+    """Run ``byoc`` with ``args`` in ``cwd``. ``program``: what Python is given to be it."""
     done = subprocess.run(
-        [sys.executable, "-m", program, *args],
+        [sys.executable, *program, *args],
         cwd=cwd,
         env=env,
         input=stdin.encode(),
@@ -67,10 +71,10 @@ def with_clouds(
     args: list[str], cwd: Path, env: dict[str, str], clouds: Mapping[str, Any], stdin: str = ""
 ) -> Said:
     """Run ``byoc`` where the clouds are what ``clouds`` says (:mod:`tests.cli.fakecloud`)."""
-    told = cwd / f"clouds-{os.getpid()}.json"
+    told = Path(env["BYOC_HOME"]).with_name("clouds.json")
     told.write_text(json.dumps(clouds))
-    more = {"FAKE_CLOUDS": str(told), "PYTHONPATH": f"{SOURCE}{os.pathsep}{SOURCE.parent}"}
-    return byoc(args, cwd, env | more, stdin, "tests.cli.fakecloud")
+    program = Path(__file__).with_name("fakecloud.py")
+    return byoc(args, cwd, env | {"FAKE_CLOUDS": str(told)}, stdin, [str(program)])
 
 
 def compare(name: str, said: Said, hidden: dict[str, str]) -> None:

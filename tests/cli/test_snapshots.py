@@ -9,7 +9,8 @@ import pytest
 
 from tests.cli.harness import byoc, compare
 
-HELP = ["run", "exec", "ps", "logs", "down", "ssh", "why", "check", "config"]
+HELP = ["run", "exec", "plan", "apply", "ps", "logs", "down", "ssh", "why", "capacity", "check",
+        "config"]  # fmt: skip
 
 CASES: dict[str, list[str]] = {
     "bare": [],
@@ -128,6 +129,7 @@ def test_config_tells_where_values_come_from(project: Path, shared_env: dict[str
     shown = json.loads(said.out)["settings"]
     assert shown["idle"] == {"value": 300.0, "origin": "BYOC_IDLE"}
     assert shown["lease"]["origin"] == "default"
+    assert shown["aws.profile"] == {"value": None, "origin": "default"}
 
 
 def test_dry_run_shows_the_ladder(project: Path, shared_env: dict[str, str]) -> None:
@@ -135,7 +137,7 @@ def test_dry_run_shows_the_ladder(project: Path, shared_env: dict[str, str]) -> 
     said = byoc(["run", "--dry-run", "--cpu", "1", "hello.py", "--n", "1"], project, shared_env)
     assert said.code == 0, said.err
     assert "square: 1 CPU, 128 MiB" in said.out
-    assert "1. local/" in said.out
+    assert "\n  1  $0.00/h  " in said.out and "  local host  host  this computer" in said.out
     assert byoc(["ps", "--json"], project, shared_env).out.count('"instances": []') == 1
 
 

@@ -41,14 +41,23 @@ def loaded(args: list[str], cwd: Path, env: dict[str, str]) -> set[str]:
         ["config"],
         ["why"],
         ["down", "--all"],
+        ["plan", "--bogus"],
+        ["apply", "nothing.json"],
+        ["capacity", "--bogus"],
+        ["check", "--bogus"],
+        ["emulate", "--bogus"],
     ],
 )
 def test_quick_commands_load_nothing_heavy(
     args: list[str], project: Path, shared_env: dict[str, str]
 ) -> None:
-    """A command that meets no instance loads neither rich nor any of the heavy libraries."""
+    """A command that meets no instance loads neither rich nor any of the heavy libraries, and
+    neither price lists nor the emulator."""
     modules = loaded(args, project, shared_env)
     assert not modules & {*HEAVY, "rich"}
+    rooms = ("byoc.pricing.", "byoc.emulator", "byoc.providers.aws", "byoc.providers.gcp",
+             "byoc.providers.oci")  # fmt: skip
+    assert not [name for name in modules if name.startswith(rooms)]
 
 
 def test_a_listing_loads_no_part_of_a_launch(tmp_path: Path, shared_env: dict[str, str]) -> None:

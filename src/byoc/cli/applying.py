@@ -9,7 +9,6 @@ from pathlib import Path
 from ..clock import SYSTEM
 from ..engine.options import Approved
 from ..errors import InvalidError
-from ..sdk import load
 from . import context, drive, drivers, group, ladders, launch, plans
 from .console import Console
 from .options import RUN, Asked, Common
@@ -30,8 +29,7 @@ def apply(
     plans.check_valid(plan, document, SYSTEM)
     common, typed = _typed(plan)
     settings = context.merged(common.flags())
-    asked = load.parse_reference(typed.reference, module=typed.module)
-    job = launch.prepare(console, asked, typed)
+    job = launch.prepare(console, launch.open_program(typed), typed)
     job = job._replace(command="apply", about={"plan": document["id"]})
     plans.check_program(plan, job.contents())
     asks = drive.requests(console, settings, common, job)

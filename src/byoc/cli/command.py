@@ -23,7 +23,7 @@ def flag(text: str, help: str, panel: str, default: bool | None = None) -> tuple
     )
 
 
-_OUTPUT = {
+OUTPUT_TABLE = {
     "quiet": flag("--quiet -q", "Only results, the program's output, and errors.", OUTPUT, False),
     "as_json": flag("--json", "Print one JSON object on stdout.", OUTPUT, False),
 }
@@ -55,7 +55,7 @@ def command(
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        table = {**(shared.table if shared else {}), **(_OUTPUT if as_json else {})}
+        table = {**(shared.table if shared else {}), **(OUTPUT_TABLE if as_json else {})}
         added = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=kind)
             for name, (kind, info) in table.items()

@@ -58,6 +58,15 @@ def parse_method(
     return arrange(constructor, first, ()), arrange(own, given, rest)
 
 
+def flags(*signatures: inspect.Signature) -> frozenset[str] | None:
+    """The options of functions with these signatures; None when one takes words as they stand."""
+    parameters = [one for signature in signatures for one in signature.parameters.values()]
+    if any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        return None
+    names = [one.name.replace("_", "-") for one in parameters]
+    return frozenset([f"--{name}" for name in names] + [f"--no-{name}" for name in names])
+
+
 def _given(command: Any, args: list[str], shown_as: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The options that were given, and the words that are none."""
     with command.make_context(shown_as, list(args)) as context:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -31,30 +31,67 @@ if TYPE_CHECKING:
 
 def launch(console: Console, common: Common, typed: Asked) -> int:
     """Run what was asked for. Returns the exit code."""
-    asked = load.parse_reference(typed.reference, module=typed.module)
+    opened = open_program(typed)
+    common, typed = lifted(console, common, typed, opened)
     settings = context.merged(common.flags())
     names.check(common.gpu or (), common.region, settings.used_clouds())
     if common.detach and not typed.driver and not common.dry_run:
-        if asked.kind == load.STDIN:
+        if opened.asked.kind == load.STDIN:
             raise InvalidError(
                 "a program on standard input cannot go on in the background",
                 hints=("save it in a file, or leave out --detach",),
             )
         return drivers.detach(console, settings, typed.line, "run")
-    job = prepare(console, asked, typed)
+    job = prepare(console, opened, typed)
     return drive.drive(console, settings, common, job, typed.driver)
 
 
-def prepare(console: Console, asked: Reference, typed: Asked) -> drive.Job:
-    """What is to be done: the program imported (or, a plain script, read), its arguments parsed.
+class Opened(NamedTuple):
+    """What was named: its source, and the imported module unless it is a plain program."""
 
-    ``asked``: ``typed.reference``, parsed. Raises what is wrong with any of it.
-    """
-    rest = list(typed.args)
+    asked: Reference
+    source: bytes
+    program: ModuleType | None
+
+
+def open_program(typed: Asked) -> Opened:
+    """Find the program and import it (a plain one is read). Raises what is wrong with it."""
+    asked = load.parse_reference(typed.reference, module=typed.module)
     source = load.read(asked, sys.stdin.buffer)
     with failure.program():
         plain = load.is_plain(asked, source)
-        program = None if plain else load.load(asked, source)
+        return Opened(asked, source, None if plain else load.load(asked, source))
+
+
+def lifted(console: Console, common: Common, typed: Asked, opened: Opened) -> tuple[Common, Asked]:
+    """The same with those of byoc's options that stand behind FILE taken out."""
+    if not any(word.startswith("--") for word in typed.args):
+        return common, typed
+    own: frozenset[str] | None = None
+    if opened.program is not None:
+        choose = _lazy.load("byoc.sdk.choose:choose")
+        if not opened.asked.name and "--help" in typed.args:
+            return common, typed
+        own = _options_of(choose(opened.program, opened.asked.name, opened.asked.target))
+    common, args = _lazy.load("byoc.cli.trailing:lifted")(console, common, typed.args, own)
+    return common, typed._replace(args=args)
+
+
+def _options_of(chosen: Runnable) -> frozenset[str] | None:
+    """The options that a function has; None when it takes any words."""
+    target: Any = chosen.target
+    owner = getattr(target, "owner", None)
+    if owner is None:
+        return entry_args.flags(inspect.signature(target.raw_f))
+    constructor = _lazy.load("byoc.sdk.parameters:command_line")(owner.raw)
+    method = _lazy.load("byoc.sdk.hooks:raw_method")(owner.raw, target.method)
+    return entry_args.flags(constructor, inspect.signature(method))
+
+
+def prepare(console: Console, opened: Opened, typed: Asked) -> drive.Job:
+    """What is to be done, the program's arguments parsed. Raises what is wrong with them."""
+    rest = list(typed.args)
+    asked, source, program = opened
     if program is None:
         job = _script(asked, source, rest)
     else:

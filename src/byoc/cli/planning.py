@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 def make(console: Console, common: Common, typed: Asked, valid: float, top: int, out: str) -> int:
     """Make the plan of what was typed. ``out``: the file that it goes to, if any."""
-    asked = load.parse_reference(typed.reference, module=typed.module)
-    if asked.kind == load.STDIN:
+    if load.parse_reference(typed.reference, module=typed.module).kind == load.STDIN:
         raise InvalidError(
             "a program on standard input cannot be planned", hints=("save it in a file",)
         )
+    opened = launch.open_program(typed)
+    common, typed = launch.lifted(console, common, typed, opened)
     settings = context.merged(common.flags())
     names.check(common.gpu or (), common.region, settings.used_clouds())
-    job = launch.prepare(console, asked, typed)
+    job = launch.prepare(console, opened, typed)
     contents = job.contents()
     asks = drive.requests(console, settings, common, job)
     found = ladders.survey(console, settings, asks)

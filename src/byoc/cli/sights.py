@@ -106,7 +106,7 @@ def _words(one: Sight) -> str:
         "unknown": "may be had; the cloud does not tell" if one.told else "not told",
         "full": "the cloud says that it has none",
         "unsold": "no zone sells it",
-        "quota": "the quota leaves no room",
+        "quota": "a quota leaves no room",
         "denied": one.error.message if one.error else "the cloud cannot be asked",
     }.get(one.state, "")
     parts = [said] if said else []
@@ -132,9 +132,9 @@ def _room(room: Room) -> str:
     quota = room.quota
     unit = f" {quota.unit}" if quota.unit else ""
     if quota.used is None:
-        return f"quota {quota.bucket}: needs {room.need:g} of {quota.limit:g}{unit}"
+        return f"quota {quota.bucket}: needs {room.need:g}{unit} of {quota.limit:g}"
     left = max(0.0, quota.limit - quota.used)
-    return f"quota {quota.bucket}: needs {room.need:g} of {left:g}{unit} left ({quota.limit:g})"
+    return f"quota {quota.bucket}: needs {room.need:g}{unit}, {left:g} left of {quota.limit:g}"
 
 
 # --- for machines -------------------------------------------------------------------------------
@@ -145,6 +145,8 @@ def _as_data(one: Sight) -> dict[str, Any]:
     found["key"] = one.offer.key()
     found["may_be_had"] = one.state in MAY_BE_HAD
     found["error"] = one.error.as_dict() if one.error else None
+    for told, room in zip(found["rooms"], one.rooms, strict=True):
+        told["left"] = None if room.quota.used is None else room.quota.limit - room.quota.used
     if one.refusal is not None:
         found["refusal"]["age"] = max(0.0, SYSTEM.wall() - one.refusal.at)
     return found

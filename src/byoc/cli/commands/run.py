@@ -40,8 +40,9 @@ def run(
     """Run a function, a local entrypoint, or a plain script, on an instance.
 
     FILE::NAME says which function, FILE::CLASS.METHOD which method; without it the only candidate
-    runs. A file without an App runs as it is, remotely, with its folder beside it. Options before
-    FILE are byoc's, what follows it is the program's: byoc run FILE --help shows what it takes.
+    runs. A file without an App runs as it is, remotely, with its folder beside it. What follows
+    FILE is the program's (byoc run FILE --help shows what it takes), but for options of byoc's that
+    it does not have itself.
     """
     line = tuple(ctx.find_root().obj)
     asked = Asked(reference, module, tuple(args or ()), line, driver, name, write_result)
