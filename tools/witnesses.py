@@ -33,10 +33,10 @@ from tools.bootstrap import (
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "tools" / "witness_locks"
-WITNESSES: Mapping[str, str] = {
-    "awscli": "awscli==1.46.2",
-    "libcloud": "apache-libcloud==3.9.1",
-    "oci-cli": "oci-cli==3.95.1",
+WITNESSES: Mapping[str, tuple[str, ...]] = {
+    "awscli": ("awscli==1.46.2",),
+    "libcloud": ("apache-libcloud==3.9.1", "cryptography"),
+    "oci-cli": ("oci-cli==3.95.1",),
 }
 """Name of an environment -> what is wanted in it. oci-cli brings the SDK that byoc uses as well."""
 READY = ".byoc-ready"
@@ -80,13 +80,13 @@ def lock(name: str, env: Mapping[str, str]) -> None:
     command += ["--generate-hashes", "--no-header", "--no-annotate", "--upgrade"]
     done = subprocess.run(
         [*command, "--output-file", str(LOCKS / f"{name}.txt"), "-"],
-        input=WITNESSES[name] + "\n",
+        input="\n".join(WITNESSES[name]) + "\n",
         text=True,
         env=dict(env),
         check=False,
     )
     if done.returncode:
-        raise SetupError(f"uv could not resolve {WITNESSES[name]}")
+        raise SetupError(f"uv could not resolve {' '.join(WITNESSES[name])}")
 
 
 def _uv() -> str:

@@ -241,3 +241,30 @@ def test_as_dict_has_the_same_keys_for_every_error() -> None:
         assert {"code", "message", "retryable", "done", "remediation"} <= set(shown)
     assert failure.as_dict(KeyError("x"), 7)["code"] == "internal"
     assert failure.as_dict(KeyError("x"), 1)["code"] == "user"
+
+
+def test_many_reasons_are_lines(page: Page) -> None:
+    """A long list of why no offer fits is one reason a line; a short one stays a sentence."""
+    reasons = [f"aws/r{n}//t/spot and {n} more: costs ${n} an hour, allowed: $0" for n in range(5)]
+    failure.report(
+        errors.PlacementError(f"no offer can hold H100: {'; '.join(reasons)}"), as_console(page)
+    )
+    assert page.lines == ["error: no offer can hold H100", *(f"  {one}" for one in reasons)]
+    page.lines.clear()
+    failure.report(errors.PlacementError("no offer can hold it: a: b; c: d"), as_console(page))
+    assert page.lines == ["error: no offer can hold it: a: b; c: d"]
+
+
+def test_who_refused_is_told_with_what_their_support_asks_for(page: Page) -> None:
+    """Provider, the vendor's code and the request id, also of an error's cause."""
+    refusal = errors.QuotaError(
+        "too many", provider="aws", vendor_code="VcpuLimitExceeded", request_id="r-1"
+    )
+    error = errors.InstanceError("no instance")
+    error.__cause__ = refusal
+    told = "  aws, code VcpuLimitExceeded, request r-1"
+    failure.report(refusal, as_console(page))
+    assert page.lines == ["error: too many", told]
+    page.lines.clear()
+    failure.report(error, as_console(page))
+    assert page.lines == ["error: no instance", "  caused by: too many", told]

@@ -81,7 +81,7 @@ def test_a_count_is_a_positive_whole_number(text: str) -> None:
         (["H10"], [], ["aws"], "did you mean H100"),
         (["H100"], ["us-est-1"], ["aws"], "us-east-1"),
         ([], ["us-east-1"], ["gcp"], "no region 'us-east-1' on gcp"),
-        (["TPU-V5"], [], ["aws", "gcp", "oci"], "no GPU 'TPU-V5'"),
+        (["TPU-V5"], [], ["aws", "gcp", "oci"], "GPU called 'TPU-V5'"),
     ],
 )
 def test_names_that_no_cloud_sells_are_refused(
@@ -97,6 +97,7 @@ def test_names_that_no_cloud_sells_are_refused(
     ("gpus", "regions", "clouds"),
     [
         (["H100", "A100", "any", "H100!", "B200+"], ["us-east-1"], ["aws", "gcp"]),
+        (["T4", "A10"], [], ["gcp"]),
         (["RTX-3090"], ["anywhere"], ["local"]),
         (["RTX-3090"], [], ["aws", "local"]),
     ],
@@ -112,13 +113,13 @@ def test_what_may_exist_is_let_through(
     ("words", "said"),
     [
         (["run", "--cloud", "azure", "hello.py"], "there is no cloud 'azure'"),
-        (["exec", "--cloud", "aws", "--gpu", "H1000", "--", "true"], "there is no GPU 'H1000'"),
+        (["exec", "--cloud", "aws", "--gpu", "H1000", "--", "true"], "GPU called 'H1000'"),
         (["run", "--exclude", "us-east-1", "hello.py"], "'us-east-1' fits no cloud"),
         (["run", "--max-price", "cheap", "hello.py"], "'cheap' is not a price"),
         (["plan", "--top", "0", "hello.py"], "'0' is not a number"),
         (["plan", "--valid", "soon", "hello.py"], "'soon' is not a duration"),
         (["plan", "-"], "standard input"),
-        (["capacity", "H10", "--cloud", "aws"], "there is no GPU 'H10'"),
+        (["capacity", "H10", "--cloud", "aws"], "GPU called 'H10'"),
         (["capacity", "H100:x"], "is not a GPU"),
         (["apply", "nothing.json"], "cannot be read"),
         (["apply", "hello.py"], "is not JSON"),

@@ -10,9 +10,14 @@ import pytest
 
 from byoc.cli import plans
 from byoc.cli.ladders import Asking
+from byoc.clock import IDS
+from byoc.engine.command import Commands
+from byoc.engine.events import Silent
+from byoc.engine.options import Approved, RunOptions
 from byoc.errors import BudgetError, InvalidError, PlacementError
 from byoc.images.mounts import from_bytes
 from byoc.resources import GpuRequest, Ladder, Offer, Resources, Rung
+from byoc.settings import Settings
 from tests.cli.harness import Said, byoc
 
 
@@ -189,6 +194,18 @@ def test_prices_above_the_ceiling_are_refused() -> None:
         plans.check_prices(plan, [asking(3.1, 3.0)])
 
 
+def test_only_what_was_planned_may_be_rented(tmp_path: Path) -> None:
+    """Each request gets its own offers and its ceiling; one that nobody approved gets nothing."""
+    options = RunOptions(approved=(Approved(ASKED, ("a/b/c/d/spot",), 3.5),))
+    session = Commands(
+        Settings(tmp_path), options, Silent(), run_id=None, kind="exec", clock=Still(), ids=IDS
+    )
+    allowed, only = session._approved(ASKED)
+    assert (allowed.max_price, only) == (3.5, ("a/b/c/d/spot",))
+    with pytest.raises(PlacementError, match="approves no offer"):
+        session._approved(Resources())
+
+
 # --- as commands ---------------------------------------------------------------------------------
 
 
@@ -270,3 +287,38 @@ def test_a_plan_knows_other_settings(project: Path, own_env: dict[str, str]) -> 
     document = planned(project, own_env)
     said = applied(project, own_env | {"BYOC_CPU": "1"}, document)
     assert said.code == 2 and "asks for something else" in said.err
+
+
+def test_a_plan_goes_on_in_the_background(
+    project: Path, own_env: dict[str, str], tmp_path: Path
+) -> None:
+    """apply --detach checks first, prints the run's id, and the run outlives the command."""
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(planned(project, own_env, "--no-keep")))
+    said = byoc(["apply", "--detach", str(file)], project, own_env)
+    assert said.code == 0, said.err
+    run = said.out.strip()
+    printed = byoc(["logs", "-f", run], project, own_env).out
+    assert printed.index("\n9\n") < printed.index("byoc: done")
+    late = json.loads(file.read_text()) | {"expires": "2020-01-01T00:00:00+00:00"}
+    file.write_text(json.dumps(late))
+    assert byoc(["apply", "--detach", str(file)], project, own_env).code == 2
+    assert byoc(["apply", "--detach", "-"], project, own_env, "{}").code == 2
+
+
+def test_a_plain_program_is_planned_with_its_folder(
+    project: Path, own_env: dict[str, str], tmp_path: Path
+) -> None:
+    """A script without an App travels with its folder: a file beside it is part of the plan."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    (folder / "job.py").write_text("import sys\nprint(open('data.txt').read(), sys.argv[1:])\n")
+    (folder / "data.txt").write_text("one")
+    made_it = byoc(["plan", "--json", "--no-keep", "job.py", "a", "--b"], folder, own_env)
+    assert made_it.code == 0, made_it.err
+    document = json.loads(made_it.out)
+    assert document["program"]["files"] == 2
+    said = applied(folder, own_env, document)
+    assert (said.code, said.out) == (0, "one ['a', '--b']\n"), said.err
+    (folder / "data.txt").write_text("two")
+    assert applied(folder, own_env, document).code == 2

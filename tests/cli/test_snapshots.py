@@ -155,3 +155,19 @@ def test_a_plain_file_is_not_imported_here(project: Path, shared_env: dict[str, 
     said = byoc(["run", "--dry-run", "plain.py"], project, shared_env)
     assert said.code == 0, said.err
     assert "plain: " in said.out and "\nplain\n" not in said.out
+
+
+def test_an_empty_folder_is_told(tmp_path: Path, shared_env: dict[str, str]) -> None:
+    """A file that is missing where no program is: the folder is named, with what to do."""
+    said = byoc(["run", "train.py"], tmp_path, shared_env)
+    assert said.code == 2
+    assert f"hint: {tmp_path} holds no Python file: cd to your program's folder" in said.err
+
+
+def test_without_a_gpu_here_each_way_of_asking_is_named(
+    project: Path, shared_env: dict[str, str]
+) -> None:
+    """Whoever asked by --gpu is not told to change the program alone."""
+    said = byoc(["run", "--dry-run", "--gpu", "H100", "hello.py", "--n", "1"], project, shared_env)
+    assert said.code == 3
+    assert "hint: " in said.err and "--gpu" in said.err.partition("hint: ")[2]

@@ -139,3 +139,11 @@ def test_the_live_line_says_what_is_waited_for() -> None:
     assert shown._line() == "booting  cloud/x, waiting for an address 7 s"
     shown.stage("connect", "start")
     assert shown._line() == "connecting 0 s"
+
+
+def test_a_long_refusal_is_cut(capfd: pytest.CaptureFixture[str]) -> None:
+    """What a cloud sends with a refusal may be a page; the line is not."""
+    view([]).stage("boot", "failed", "x" * 1000)
+    err = capfd.readouterr().err
+    assert err.startswith("byoc: boot     failed  xxx") and err.endswith("...\n")
+    assert len(err) < 240

@@ -57,12 +57,11 @@ def test_the_whole_story_is_told(project: Path, own_env: dict[str, str]) -> None
     order = [text.index(f"\n  {number}. ") for number in (1, 2, 3, 4)]
     assert order == sorted(order)
     for words in (
-        f"1. {SPOT}  (cheapest)",
+        f"1. {SPOT}\n     cheapest\n     refused",
         "refused after 0.40 s: no capacity [InsufficientInstanceCapacity]",
         "We have none in us-east-1a",
         "request req-1",
-        "p5.48xlarge, spot, in us-east-1a",
-        "next: gone on to the next offer",
+        "next: gone on to the next offer (until ",
         "refused after 0.30 s: over quota [VcpuLimitExceeded]",
         "was not asked again until",
         "what draws on the quota L-417A185B in us-east-1",
@@ -75,7 +74,6 @@ def test_the_whole_story_is_told(project: Path, own_env: dict[str, str]) -> None
     ):
         assert words in text, words
     assert "line 10\n" not in text
-    assert "not asked again before" in text and ("(3 min)" in text or "(170 s)" in text)
 
 
 def test_the_data_is_whole_and_without_keys(project: Path, own_env: dict[str, str]) -> None:

@@ -6,8 +6,8 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from byoc import providers, settings
 from byoc.clock import SYSTEM
 from byoc.emulator import accounts, scenario
 from byoc.emulator.world import EmulatedWorld
+from byoc.errors import TransientError
 from byoc.providers.base import OWNER_TAG, RUN_TAG, TOKEN_TAG, Instance, LaunchRequest, Provider
 from byoc.resources import Offer
 from tests.conftest import SETTINGS_OF_THE_USER, new_home
@@ -27,8 +28,12 @@ REGIONS = {"aws": "us-east-1", "gcp": "us-central1", "oci": "us-ashburn-1", "loc
 """Where the suite rents; ``BYOC_TEST_REGION`` names another one of a real account."""
 LAUNCH = {"aws": "RunInstances", "gcp": "compute.instances.insert", "oci": "LaunchInstance"}
 """Each cloud's own name of the call that makes an instance."""
+NETWORK = {"aws": "CreateSecurityGroup", "gcp": "compute.firewalls.insert", "oci": "CreateVcn"}
+"""Each cloud's own name of the call that makes what a region's instances share."""
 BOOT_LEASE = 900.0
 """A machine that the suite lost ends itself after these seconds."""
+PATIENCE, REAL_PATIENCE = 20.0, 900.0
+"""Seconds that the slowest step may take: with an emulated account, and with a real one."""
 SMALLEST = 1024
 """MiB of memory below which an offer is not tried."""
 
@@ -41,11 +46,13 @@ class Account:
     """
 
     name: str
+    home: Path
     provider: Provider
     world: EmulatedWorld | None
     patience: float
     region: str
     owner: str = field(default_factory=lambda: f"conformance-{secrets.token_hex(4)}")
+    _placed: dict[tuple[str, bool], Offer] = field(default_factory=dict)
 
     def offers(self, market: str = "on-demand", gpus: bool = False) -> list[Offer]:
         """What is sold in the suite's region, the cheapest first, those without a price last."""
@@ -60,7 +67,12 @@ class Account:
         return sorted(found, key=lambda offer: (offer.price is None, offer.price or 0.0))
 
     def placed(self, market: str = "on-demand", gpus: bool = False) -> Offer:
-        """The cheapest offer, in a zone that sells it."""
+        """The cheapest offer, in a zone that sells it; the cloud is asked once."""
+        if (market, gpus) not in self._placed:
+            self._placed[market, gpus] = self._place(market, gpus)
+        return self._placed[market, gpus]
+
+    def _place(self, market: str, gpus: bool) -> Offer:
         for offer in self.offers(market, gpus):
             if offer.zone:
                 return offer
@@ -111,15 +123,18 @@ class Account:
         assert found is not None
         return found
 
+    def another(self) -> Account:
+        """The same account as another client of the same owner finds it."""
+        return replace(self, provider=_provider(self.name, self.home))
+
+    def requests(self, operation: str = "*") -> int:
+        """How many requests the emulated account has seen, all or those of one operation."""
+        assert self.world is not None
+        return len(self.world.log.calls(self.name, operation))
+
     def launches(self) -> int:
         """How many requests to launch the emulated account has seen."""
-        assert self.world is not None
-        return len(self.world.log.calls(self.name, LAUNCH[self.name]))
-
-    def requests(self) -> int:
-        """How many requests of any kind the emulated account has seen."""
-        assert self.world is not None
-        return len(self.world.log.calls(self.name))
+        return self.requests(LAUNCH[self.name])
 
     def clear(self) -> None:
         """End everything of the suite's own, and see that nothing is left."""
@@ -129,10 +144,11 @@ class Account:
         until(self._swept, self.patience, "what was made along with instances to be gone")
 
     def _swept(self) -> bool:
-        """Ask for the end of what is left; a thing may be held by another for a moment."""
+        """Ask for the end of what is left; one thing may hold another for a moment."""
         left = self.own(everything=True)
         for thing in left:
-            self.provider.terminate(thing.id)
+            with suppress(TransientError):
+                self.provider.terminate(thing.id)
         return not left
 
 
@@ -149,7 +165,6 @@ def opened(target: str, text: str = "") -> Iterator[Account]:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.callback(gone, str(folder))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv("BYOC_HOME", str(folder / "home"))
         (folder / "home").mkdir()
         world = None
         if kind:
@@ -160,6 +175,7 @@ def opened(target: str, text: str = "") -> Iterator[Account]:
         elif name != "local":
             for variable, value in SETTINGS_OF_THE_USER.items():
                 patch.setenv(variable, value)
+        patch.setenv("BYOC_HOME", str(folder / "home"))
         account = _account(name, folder / "home", world)
         stack.callback(account.clear)
         yield account
@@ -174,9 +190,13 @@ def _instead(patch: pytest.MonkeyPatch, told: Mapping[str, str]) -> None:
 
 
 def _account(name: str, home: Path, world: EmulatedWorld | None) -> Account:
+    region = os.environ.get("BYOC_TEST_REGION") or REGIONS[name]
+    patience = PATIENCE if world is not None or name == "local" else REAL_PATIENCE
+    return Account(name, home, _provider(name, home), world, patience, region)
+
+
+def _provider(name: str, home: Path) -> Provider:
+    """The provider as ``byoc`` makes it, from the settings and variables of the moment."""
     environ = dict(os.environ)
     options = settings.load(home, environ).of_cloud(name)
-    provider = providers.get(name, home, environ, SYSTEM, options)
-    region = environ.get("BYOC_TEST_REGION") or REGIONS[name]
-    patience = 20.0 if world is not None or name == "local" else 900.0
-    return Account(name, provider, world, patience, region)
+    return providers.get(name, home, environ, SYSTEM, options)

@@ -31,11 +31,11 @@ from byoc.errors import (
 )
 from byoc.providers.base import OWNER_TAG, TOKEN_TAG, Instance
 from byoc.resources import MARKETS
-from tests.clouds.accounts import CLOUDS, LAUNCH, Account, opened
+from tests.clouds.accounts import CLOUDS, LAUNCH, NETWORK, REAL_PATIENCE, Account, opened
 from tests.clouds.conftest import chosen
 from tests.helpers import until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 STATES = ("pending", "running", "ending", "gone")
 KINDS = ("instance", "disk", "address", "firewall", "network", "key", "image")
@@ -54,10 +54,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     targets = chosen(metafunc.config)
     if names & {"emulated", "rehearsed"}:
         targets = [target for target in targets if target.startswith("emulated-")]
+    real = pytest.mark.timeout(3 * REAL_PATIENCE)
+    params = [pytest.param(t, marks=[real] if t in CLOUDS else []) for t in targets]
     if "account" in names:
-        metafunc.parametrize("account", targets, indirect=True, scope="module")
+        metafunc.parametrize("account", params, indirect=True, scope="module")
     if "rehearsed" in names:
-        metafunc.parametrize("rehearsed", targets, indirect=True)
+        metafunc.parametrize("rehearsed", params, indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +171,17 @@ def test_a_launch_answers_with_the_instance(account: Account, one: Instance) -> 
     assert one.provider == account.name and one.id and one.kind == "instance"
     assert one.address and 0 < one.port < 65536 and one.user
     assert one.failure is None and one.started > 0
-    with socket.create_connection((one.address, one.port), timeout=account.patience) as greeting:
-        assert greeting.recv(4) == b"SSH-"
+    greeting = until(lambda: _greeting(one), account.patience, "the SSH server")
+    assert greeting == b"SSH-"
+
+
+def _greeting(instance: Instance) -> bytes:
+    """The first bytes that the instance's port says; none while nothing listens there yet."""
+    try:
+        with socket.create_connection((instance.address, instance.port), timeout=5) as port:
+            return port.recv(4)
+    except OSError:
+        return b""
 
 
 def test_the_offer_comes_back_whole(account: Account, one: Instance) -> None:
@@ -213,7 +224,11 @@ def test_the_same_token_is_the_same_instance(account: Account) -> None:
     again = account.provider.launch(request)
     try:
         assert launched == {again.id}
-        found = account.provider.list({TOKEN_TAG: request.token}, [account.region])
+        found = until(
+            lambda: account.provider.list({TOKEN_TAG: request.token}, [account.region]),
+            account.patience,
+            "the instance to be listed",
+        )
         assert [instance.id for instance in found] == [again.id]
     finally:
         account.provider.terminate(again.id)
@@ -233,11 +248,21 @@ def test_other_tokens_are_other_instances(account: Account) -> None:
     second = account.provider.launch(account.request(account.placed()))
     try:
         assert first.id != second.id
-        ids = {instance.id for instance in account.own()}
-        assert {first.id, second.id} <= ids
+        until(
+            lambda: {first.id, second.id} <= {instance.id for instance in account.own()},
+            account.patience,
+            "both instances to be listed",
+        )
     finally:
         account.provider.terminate(first.id)
         account.provider.terminate(second.id)
+
+
+def test_another_client_sees_the_same(account: Account, one: Instance) -> None:
+    """A provider keeps no state: one that was just made knows all that the launching one knows."""
+    other = account.another().provider
+    assert other.get(one.id) == account.provider.get(one.id)
+    assert [found.id for found in other.list({TOKEN_TAG: one.tags[TOKEN_TAG]})] == [one.id]
 
 
 def test_list_finds_by_all_of_the_tags(account: Account, one: Instance) -> None:
@@ -399,6 +424,37 @@ def test_a_larger_disk_is_had(emulated: Account) -> None:
         assert emulated.running(launched.id).offer.type == request.offer.type
     finally:
         emulated.provider.terminate(launched.id)
+
+
+def test_many_at_once_share_one_network(rehearsed: Callable[[str], Account]) -> None:
+    """Several launches in a region that nobody has used yet prepare it once, and all succeed."""
+    account = rehearsed("")
+    requests = [account.request(account.placed()) for _ in range(6)]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        launched = list(pool.map(account.provider.launch, requests))
+    assert len({instance.id for instance in launched}) == len(requests)
+    for instance in launched:
+        account.running(instance.id)
+    again = account.another()
+    again.running(again.provider.launch(again.request(again.placed())).id)
+    assert account.requests(NETWORK[account.name]) == 1
+
+
+def test_a_lagging_read_is_no_end(rehearsed: Callable[[str], Account]) -> None:
+    """An instance that the cloud does not show yet is pending, and can be ended all the same."""
+    account = rehearsed("[list]\nlag = 1.0")
+    launched = account.provider.launch(account.request(account.placed()))
+    assert account.provider.get(launched.id).state == "pending"
+
+    def accepted() -> bool:
+        try:
+            account.provider.terminate(launched.id)
+        except TransientError:
+            return False
+        return account.provider.get(launched.id).state in ("ending", "gone")
+
+    until(accepted, account.patience, "the end to be accepted")
+    account.ended(launched.id)
 
 
 REFUSALS = [

@@ -49,42 +49,46 @@ def test_with_all_clouds_the_cheapest_offer_is_taken(byoc_home: Path) -> None:
 
 FALLS = """
 [[fault]]
+cloud = "gcp"
+op = "compute.instances.insert"
+match = { market = "spot" }
+error = "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS"
+times = -1
+
+[[fault]]
 cloud = "aws"
 op = "RunInstances"
 match = { market = "spot" }
-error = "InsufficientInstanceCapacity"
+error = "MaxSpotInstanceCountExceeded"
 times = -1
 
 [[fault]]
 cloud = "aws"
 op = "RunInstances"
-error = "VcpuLimitExceeded"
-times = -1
-
-[[fault]]
-cloud = "gcp"
-op = "compute.instances.insert"
-error = "forbidden"
+match = { market = "on-demand" }
+error = "UnauthorizedOperation"
 times = -1
 """
 
 
 def test_a_run_falls_through_refusals_to_what_works(byoc_home: Path) -> None:
-    """No capacity, then over quota, then forbidden, then OCI: one run, and `byoc why` tells it."""
-    clouds = [word for cloud in CLOUDS for word in ("--cloud", cloud)]
+    """The first choice out of capacity in every zone, the second over quota, the third forbidden,
+    the fourth works: one run, and `byoc why` tells it."""
+    where = ("--cloud", "aws", "--cloud", "gcp", "--region", "us-central1", "--region", "us-east-1")
     program = str(PROGRAMS / "on_gpus.py")
-    line = [BYOC, "run", program, *clouds, "--gpu", "T4,A10", "--no-keep"]
-    done = rehearse(byoc_home, *line, scenario=FALLS)
+    done = rehearse(byoc_home, BYOC, "run", program, *where, "--no-keep", scenario=FALLS)
     assert done.code == 0, done.err
-    attempts = done.why()
-    classes = {one["error"] for one in attempts if one["error"]}
-    assert {"capacity", "quota", "access"} <= classes, attempts
-    assert attempts[-1]["outcome"] == "ok" and attempts[-1]["provider"] == "oci"
-    for one in attempts[:-1]:
+    *refused, last = done.why()
+    assert last["outcome"] == "ok" and "/on-demand" in last["offer"] and last["provider"] == "gcp"
+    assert [one["error"] for one in refused].count("quota") == 1, refused
+    assert {one["error"] for one in refused} == {"capacity", "quota", "access"}, refused
+    for one in refused:
         assert one["code"] and one["message"] and one["request_id"], one
         assert one["seconds"] <= 2.0, one
-    refused = [one for one in attempts if one["provider"] == "aws"]
-    assert done.calls("aws", "RunInstances") == len(refused)  # not one retry by the SDK
+    asked = [one for one in refused if one["provider"] == "aws"]
+    assert done.calls("aws", "RunInstances") == len(asked)  # not one retry by the SDK
+    asked = [one for one in [*refused, last] if one["provider"] == "gcp"]
+    assert done.calls("gcp", "compute.instances.insert") == len(asked)
     assert done.report["alive"] == []
 
 

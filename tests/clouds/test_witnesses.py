@@ -105,6 +105,19 @@ def test_awscli_sees_the_tags_of_all_that_was_made(aws: Callable[..., Any]) -> N
         assert [r["CidrIp"] for r in rules[0]["IpRanges"]] == ["127.0.0.1/32"]
 
 
+def test_what_awscli_made_is_none_of_byocs(aws: Callable[..., Any]) -> None:
+    """An instance that somebody else launched in the account is never listed."""
+    with rented("aws") as (account, instance):
+        region, _, own = instance.id.partition("/")
+        asked = ("--region", region, "--instance-ids", own)
+        (seen,) = aws("describe-instances", *asked)["Reservations"][0]["Instances"]
+        more = ("--instance-type", seen["InstanceType"], "--image-id", seen["ImageId"])
+        (theirs,) = aws("run-instances", "--region", region, *more)["Instances"]
+        for everything in (False, True):
+            found = {thing.id for thing in account.provider.list({}, [region], everything)}
+            assert f"{region}/{theirs['InstanceId']}" not in found and instance.id in found
+
+
 def aws_tags(thing: dict[str, Any]) -> dict[str, str]:
     """The tags of one of Amazon's records; a network card's have another name."""
     return {tag["Key"]: tag["Value"] for tag in thing.get("Tags") or thing.get("TagSet") or []}
@@ -172,7 +185,8 @@ def access_token(key: Path) -> dict[str, str]:
     from google.oauth2 import service_account
 
     scopes = ["https://www.googleapis.com/auth/compute"]
-    credentials = service_account.Credentials.from_service_account_file(key, scopes=scopes)
+    made = service_account.Credentials.from_service_account_file(key, scopes=scopes)
+    credentials = made.with_universe_domain("emulated.invalid")  # nothing else is asked of Google
     credentials.refresh(Request())
     return {
         "access_token": credentials.token,
@@ -195,3 +209,16 @@ def test_libcloud_sees_and_ends_an_instance(libcloud: Callable[..., Any]) -> Non
         assert [disk["labels"][MANAGED] for disk in seen["disks"]] == ["1"]
         assert libcloud(zone, "destroy", name) is True
         assert gone(account, instance)
+
+
+def test_what_libcloud_made_is_none_of_byocs(libcloud: Callable[..., Any]) -> None:
+    """An instance that somebody else launched in the project is never listed."""
+    with rented("gcp") as (account, instance):
+        zone = instance.offer.zone
+        assert libcloud(zone, "create", "somebody-elses")["name"] == "somebody-elses"
+        names = {node["name"] for node in libcloud(zone, "list")}
+        assert names == {"somebody-elses", instance.id.partition("/")[2]}
+        for everything in (False, True):
+            found = account.provider.list({}, [account.region], everything)
+            assert not [thing for thing in found if "somebody-elses" in thing.id]
+            assert instance.id in {thing.id for thing in found}

@@ -64,6 +64,7 @@ class Host:
     def __init__(self, cores: float = 2.0, gpus: int = 0, shared: bool = False) -> None:
         self.load = Load(cores, 8000)
         self.lost = None
+        self.leaving = False
         self.rtt = 0.0
         self.free_gpus = list(range(gpus))
         self.held = SimpleNamespace(traits=SimpleNamespace(shared_host=shared))
@@ -72,6 +73,11 @@ class Host:
         self.started: list[Slot] = []
         self.speak: dict[Slot, tuple[Any, Any]] = {}
         self._streams = itertools.count(16)
+
+    @property
+    def usable(self) -> bool:
+        """As the real one's."""
+        return self.lost is None and not self.leaving
 
     def new_stream(self) -> int:
         """As the real one's."""
@@ -147,7 +153,7 @@ class World:
         self.hosts = list(hosts) or [Host()]
         self.extra = list(extra)
         self.session._hosts = self.hosts  # type: ignore[assignment]
-        self.session._hosts_for = lambda pool: list(self.hosts)  # type: ignore[method-assign,assignment,return-value]
+        self.session._hosts_for = lambda pool: [h for h in self.hosts if h.usable]  # type: ignore[method-assign,assignment,return-value]
         self.session._begin_bringing = self._bring  # type: ignore[method-assign]
         self.session._prepared = defaultdict(lambda: Prepared(nothing, {}, []))
         self.outcomes: dict[int, Outcome] = {}

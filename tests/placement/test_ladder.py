@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc.errors import PlacementError
-from byoc.placement import Rules, Snapshot, ladder
+from byoc.placement import History, Rules, Snapshot, ladder
+from byoc.placement.cost import expect
+from byoc.placement.match import gpu_rank
 from byoc.resources import MARKETS, Offer, Resources, parse_gpus
 
 
@@ -153,7 +155,7 @@ def test_no_gpu_here_is_said_plainly() -> None:
     )
     assert caught.value.hints == (
         'configure a cloud: clouds = ["cumulus"] in byoc.toml',
-        "drop gpu=",
+        "ask for no GPU: where gpu= in the program, --gpu or the setting gpu names one",
     )
 
 
@@ -163,7 +165,7 @@ def test_other_gpu_here_is_offered() -> None:
     with pytest.raises(PlacementError) as caught:
         ladder(Resources(gpus=parse_gpus("H100")), Snapshot((host,), known=("cumulus",)))
     assert "this computer has no H100 (it has T4:2)" in caught.value.message
-    assert caught.value.hints[-1] == 'ask for what is here (gpu="T4")'
+    assert caught.value.hints[-1] == "ask for the GPU that is here: T4"
 
 
 def test_too_little_here_says_how_much() -> None:
@@ -222,18 +224,23 @@ ASKED = st.builds(
 def test_ladder_is_complete_sorted_and_pure(
     resources: Resources, offers: list[Offer], random: st.DataObject
 ) -> None:
-    """Every offer is either a rung that holds the request or refused with a reason, the order is
-    that of the rules, and the order in which offers arrive does not matter."""
+    """Every offer is either a rung that holds the request or refused with a reason, the better
+    liked GPU and then the lower expected cost come first, and the order in which offers arrive does
+    not matter."""
     rules = Rules.of(resources)
     try:
         made = ladder(resources, Snapshot(tuple(offers), configured=True))
     except PlacementError:
         assert all(rules.refusal(one) for one in offers)
         return
+
+    def order(one: Offer) -> tuple[int, bool, float]:
+        return (gpu_rank(resources, one) or 0, one.price is None, expect(one, History()).cost)
+
     rungs = [rung.offer for rung in made.rungs]
     refused = [rung.offer for rung in made.refused]
     assert sorted(rungs + refused, key=Offer.key) == sorted(offers, key=Offer.key)
-    assert rungs == sorted(rungs, key=rules.order)
+    assert list(map(order, rungs)) == sorted(map(order, rungs))
     assert all(rung.reason for rung in made.refused)
     for one in rungs:
         assert one.cpus >= resources.cpu

@@ -10,13 +10,25 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from byoc.providers.aws import launch as aws
 from byoc.providers.base import LaunchRequest
+from byoc.providers.gcp import body as gcp
+from byoc.providers.oci import ending as oci
 from byoc.resources import Offer
 from byoc.transport import keys
 from tests.helpers import ROOT, until
 
 END = "#!/bin/sh\nexec shutdown -h now\n"
 """An end script as short as they come."""
+END_SCRIPTS = {
+    "shortest": END,
+    "aws": aws.END_SCRIPT,
+    "gcp": gcp.end_script("https://compute.googleapis.com", "byoc@project.iam.gserviceaccount.com"),
+    "gcp without an account": gcp.end_script("https://compute.googleapis.com", ""),
+    "oci": oci.script(),
+    "oci, emulated": oci.script(emulated=True),
+}
+"""How a machine ends itself, on every cloud."""
 OFFER = Offer("aws", "us-east-1", "us-east-1a", "g6.xlarge", "spot", 1.0, 4.0, 16384)
 SCRIPTS = ROOT / "src/byoc/providers"
 

@@ -14,7 +14,7 @@ from byoc.errors import BadRequestError
 from byoc.providers import bootdata
 from byoc.providers.base import HostKey
 from tests.helpers import until
-from tests.providers.bootdata import END, DeadMan, document, request
+from tests.providers.bootdata import END, END_SCRIPTS, DeadMan, document, request
 
 
 @pytest.fixture
@@ -44,6 +44,15 @@ def test_same_request_same_document() -> None:
 def test_small() -> None:
     """Boot data stays under 4 KiB without the end script, which the smallest cloud limits allow."""
     assert len(bootdata.compose(request(), END).encode()) - len(END) < 4096
+
+
+@pytest.mark.parametrize("cloud", END_SCRIPTS)
+def test_every_clouds(cloud: str) -> None:
+    """Every cloud's end script is sound shell, and its boot data has room to spare everywhere."""
+    script = END_SCRIPTS[cloud]
+    assert len(bootdata.compose(request(), script).encode()) < 8192
+    done = subprocess.run(["sh", "-n"], input=script.encode(), capture_output=True, check=True)
+    assert done.stderr == b""
 
 
 def test_keys_and_server() -> None:

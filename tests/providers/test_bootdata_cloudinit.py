@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from byoc.providers import bootdata
 from byoc.providers.base import HostKey
 from tests.helpers import until
-from tests.providers.bootdata import END, request
+from tests.providers.bootdata import END_SCRIPTS, request
 from tests.providers.cloudmachine import CloudMachine
 from tools import cloud_init
 
@@ -43,9 +43,10 @@ def check(version: cloud_init.CloudInit, folder: Path, text: str) -> None:
     assert done.returncode == 0 and "Valid" in said and "deprecat" not in said.lower(), said
 
 
-def test_schema(version: cloud_init.CloudInit, tmp_path: Path) -> None:
-    """Boot data is valid for cloud-init's own schema."""
-    check(version, tmp_path, bootdata.compose(request(), END))
+@pytest.mark.parametrize("cloud", END_SCRIPTS)
+def test_schema(version: cloud_init.CloudInit, tmp_path: Path, cloud: str) -> None:
+    """Every cloud's boot data is valid for cloud-init's own schema."""
+    check(version, tmp_path, bootdata.compose(request(), END_SCRIPTS[cloud]))
 
 
 _LINE = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=60)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -40,6 +41,8 @@ class Machine:
         self.python = python
         self.shell = ""
         """What the shell does before it becomes the agent's command."""
+        self.wrap: list[str] = []
+        """Quoted words before the command, which is their last argument: what runs it."""
         self.clients: list[Client] = []
 
     def channel(self, bundle: Bundle | None = None) -> subprocess.Popen[bytes]:
@@ -51,6 +54,8 @@ class Machine:
             "SSH_CONNECTION": "hidden from user code",
         }
         command = (bundle or self.bundle).command(self.python)
+        if self.wrap:
+            command = " ".join(["exec", *self.wrap, shlex.quote(command)])
         pipe = subprocess.PIPE
         with (self.home / "boot.err").open("ab") as errors:
             return subprocess.Popen(
@@ -117,6 +122,7 @@ class Client:
         self.logs: defaultdict[tuple[int, int], bytearray] = defaultdict(bytearray)
         self.build_log = bytearray()
         self.flushed: list[int] = []
+        self.notices: list[dict[str, Any]] = []
         self.running: dict[int, Running] = {}
         self.slow: set[int] = set()
         """Streams of which nothing is consumed for now."""
@@ -223,6 +229,8 @@ class Client:
             self.replies[head["req"]] = head
         elif "flushed" in head:
             self.flushed.append(head["flushed"])
+        elif head.get("t") == "notice":
+            self.notices.append(dict(head))
         elif "build" in head:
             self.build_log += message.buffers[0]
         else:

@@ -320,6 +320,21 @@ def test_the_lease_file_follows_the_client(shared: Machine) -> None:
     client.until(lambda: 495 < shared.lease() <= 500, "the longer lease")
 
 
+def test_the_lease_is_where_the_dead_man_looks(fresh: Machine) -> None:
+    """Where the login's HOME is not the machine's own home, the lease is in the latter all the
+    same; a home that cannot be written to leaves it where it is."""
+    home = fresh.home / "root"
+    client = fresh.client(home=str(home), ttl=77.0)
+    left = float((home / ".byoc/lease").read_text()) - time.monotonic()
+    assert 70 < left <= 77 and not (fresh.home / ".byoc/lease").exists()
+    client.cut()
+    (fresh.home / "file").touch()
+    fresh.client(takeover=True, home=str(fresh.home / "file/nowhere"), ttl=78.0)
+    left = float((home / ".byoc/lease").read_text()) - time.monotonic()
+    assert 77 < left <= 78
+    assert "the lease cannot be where the dead-man looks" in fresh.log
+
+
 @pytest.mark.parametrize("how", ["lease", "end"])
 def test_the_end_command_runs_once(fresh: Machine, how: str) -> None:
     """When the lease runs out, or on request, containers are killed and the machine is ended."""

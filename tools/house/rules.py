@@ -13,8 +13,11 @@ from .source import Finding, Module, docstring, docstrings, dotted, functions
 CLOUD = re.compile(r"(?<![A-Za-z])(aws|gcp|oci|ec2|azure)(?![A-Za-z])", re.IGNORECASE)
 """A cloud's name as a word, also within an identifier such as ``aws_profile``."""
 CLOUD_ROOMS = ("providers", "pricing/data", "emulator")
-CLOUD_CONSTANTS = frozenset({("byoc.images.selection", "_SECRET_DIRS")})
-"""Constants that may name the clouds, by module: folders of credentials, which are never sent."""
+CLOUD_CONSTANTS = frozenset(
+    {("byoc.images.selection", "_SECRET_DIRS"), ("byoc.runtime_agent.notices", "SOURCES")}
+)
+"""Constants that may name the clouds, by module: folders of credentials, which are never sent;
+where a machine reads that it is preempted, by the name in its provider's traits."""
 CLOUD_WORDS = frozenset({"from_aws_ecr", "from_gcp_artifact_registry"})
 """Public names that users know from elsewhere."""
 

@@ -41,7 +41,7 @@ def apply(
         return _would(console, plan, document["id"], found)
     if detach and not driver:
         return drivers.detach(console, settings, line, "apply")
-    console.say(f"{document['id']}: {' '.join(job.typed)}")
+    console.say(f"{document['id']}: byoc {' '.join(plan.line)}")
     return drive.drive(console, settings, common, job, driver, _approved(plan, found))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +14,7 @@ from ..engine.options import Approved, RunOptions
 from ..errors import InstanceError, PlacementError, ProviderError
 from ..resources import Resources
 from ..settings import Settings
-from . import attempts, failure, ladders, records
+from . import attempts, failure, ladders, logged, records
 from .console import Console
 from .drivers import Driver
 from .interrupts import Interrupts
@@ -58,17 +60,24 @@ def drive(
     """Run the job and report how it went. Returns the exit code. ``approved``: see RunOptions."""
     if background:
         console.as_json = False  # the command that put this one there has printed it
+        _print_by_line()
     if common.dry_run:
         return _dry_run(console, settings, common, job)
     driver = Driver(settings, background)
     try:
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, logged.told(console):
             console.on_reader_gone = interrupts.leave
             options = _options(settings, common, job, driver)._replace(approved=approved)
             view = View(console, SYSTEM, driver.keep, common.verbose)
             return _run(console, settings, options, job, driver, interrupts, view)
     finally:
         driver.close()
+
+
+def _print_by_line() -> None:
+    """What the program prints here reaches the run's log, a file, as it is printed."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _options(settings: Settings, common: Common, job: Job, driver: Driver) -> RunOptions:

@@ -56,6 +56,8 @@ _RAISERS = (("engine/results.py", "value_of"), ("engine/calls.py", "outcome"))
 _LOCATED = (errors.UsageError, errors.ExecutionError)
 """Errors that a line of the user's program is to blame for."""
 _HEADER = "Traceback (most recent call last):\n"
+_LONG = 160
+"""Characters of a message that is told in one line, whatever it lists."""
 _SHORT = 6
 """Frames of an internal error that are shown; the log has all."""
 
@@ -152,7 +154,10 @@ def report(error: errors.Error, console: Console, tried: Sequence[Attempt] = ())
     message = error.message or type(error).__name__
     if len(tried) > 1:  # the message repeats them in one long line
         message = message.partition(f": {tried[0].offer}")[0]
+    message, *parts = _unfolded(message) if isinstance(error, errors.PlacementError) else [message]
     console.error(message)
+    if parts:
+        console.plain(_indent("\n".join(parts)))
     if len(tried) > 1:
         console.plain(_indent("\n".join(attempts.grouped(tried))))
     where = user_location(error) if isinstance(error, _LOCATED) else ""
@@ -171,6 +176,13 @@ def report(error: errors.Error, console: Console, tried: Sequence[Attempt] = ())
     for hint in dict.fromkeys(_hints(error)):
         console.hint(hint)
     return exit_code(error)
+
+
+def _unfolded(message: str) -> list[str]:
+    """A sentence that lists many reasons: its beginning, and a line for each of them."""
+    head, _, rest = message.partition(": ")
+    parts = rest.split("; ")
+    return [message] if len(message) <= _LONG or len(parts) == 1 else [head, *parts]
 
 
 def _tell_vendor(error: errors.ProviderError, console: Console) -> None:

@@ -14,7 +14,7 @@ from .. import _lazy
 from ..clock import SYSTEM, Clock
 from ..resources import Ladder, Offer, Resources, Rung
 from ..settings import Settings
-from . import pages
+from . import logged, pages
 from .console import Console
 from .view import View
 
@@ -42,8 +42,9 @@ def opened(console: Console, settings: Settings) -> Iterator[Fleet]:
     """A fleet that is only asked; what it waits for is shown."""
     view = View(console, SYSTEM)
     view.start()
+    open_fleet = _lazy.load("byoc.fleet.core:open_fleet")
     try:
-        with _lazy.load("byoc.fleet.core:open_fleet")(settings, view, os.environ) as fleet:
+        with logged.told(console), open_fleet(settings, view, os.environ) as fleet:
             yield fleet
     finally:
         view.stop()
@@ -91,7 +92,7 @@ def show(console: Console, found: Iterable[Asking], top: int | None = TOP) -> No
         _refused(console, one.ladder.refused, None if top is None else _GROUPS)
         told = age(dates(rung.offer for rung in one.ladder.rungs[:top]), SYSTEM)
         if told:
-            console.data(f"  {told}")
+            pages.wrapped(console, told, 2)
 
 
 # --- rungs --------------------------------------------------------------------------------------

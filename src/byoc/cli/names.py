@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from .. import providers
 from ..errors import InvalidError
 from ..placement.match import is_gpu
 from ..resources import GpuRequest
@@ -16,22 +17,24 @@ _LISTED = 20
 
 
 def check(gpus: Iterable[GpuRequest], regions: Iterable[str], clouds: Sequence[str]) -> None:
-    """Refuse what none of these clouds has. Raises :class:`InvalidError`.
+    """Refuse a region that none of these clouds has, and a GPU that no cloud at all sells. Raises
+    :class:`InvalidError`.
 
     Nothing is refused where this computer may be used, or a cloud that the catalogue lacks: only
     they know what they have.
     """
     if LOCAL in clouds or not all(complete.known_regions([name]) for name in clouds):
         return
-    listed = ", ".join(clouds)
     known = complete.known_regions(clouds)
     for name in regions:
         if name not in known:
-            raise InvalidError(f"there is no region {name!r} on {listed}", hints=_near(name, known))
-    sold = list(complete.known_gpus(clouds))
+            what = f"there is no region {name!r} on {', '.join(clouds)}"
+            raise InvalidError(what, hints=_near(name, known))
+    # A fallback that only another cloud sells does no harm; a misspelt one is never found.
+    sold = list(complete.known_gpus(providers.names()))
     for wanted in gpus:
         if not any(is_gpu(wanted, name) for name in sold):
-            what = f"there is no GPU {wanted.name!r} on {listed}"
+            what = f"no cloud sells a GPU called {wanted.name!r}"
             raise InvalidError(what, hints=_near(wanted.name, sold))
 
 

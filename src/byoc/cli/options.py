@@ -139,7 +139,7 @@ _PLACE: dict[str, tuple[Any, Any]] = {
     "spot": flag("--spot/--on-demand", "Use only this market.", _WHERE),
     "max_price": _text("--max-price", "DOLLARS", "Pay at most this an hour.", _WHERE),
     "exclude": _list(
-        "--exclude", "PATTERN", "Never: oci, aws/us-east-1, */*/*/p5*; repeatable.", _WHERE
+        "--exclude", "PATTERN", "Never these: CLOUD/REGION/ZONE/TYPE; repeatable.", _WHERE
     ),
 }
 _TIMES: dict[str, tuple[Any, Any]] = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..clock import SYSTEM
 from ..errors import InvalidError
+from ..resources import Ladder
 from ..sdk import load
 from . import context, drive, ladders, launch, names, plans, records
 from .console import Console
@@ -59,15 +60,14 @@ def spelled(common: Common, typed: Asked) -> tuple[str, ...]:
 
 def _show(console: Console, plan: plans.Plan, found: list[Asking], top: int) -> None:
     console.data(f"byoc {' '.join(plan.line)}")
-    approved = [
-        one._replace(ladder=one.ladder._replace(rungs=plans.approved(one, top))) for one in found
-    ]
+    approved = [one._replace(ladder=Ladder(plans.approved(one, top))) for one in found]
     ladders.show(console, approved, None)
     left = sum(len(one.ladder.rungs) for one in found) - sum(len(f.offers) for f in plan.functions)
     if left:
         console.data(f"not approved: {left} more (--top N approves N of each)")
     console.data(f"at most {ladders.price(plan.price_ceiling)} for each instance")
-    console.data(f"program: {plan.files} files, {plan.digest[:19]}")
+    files = "1 file" if plan.files == 1 else f"{plan.files} files"
+    console.data(f"program: {files}, {plan.digest[:19]}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -41,7 +41,7 @@ def show(console: Console, common: Common) -> int:
         _table(console, sights, None if common.verbose else TOP)
         age = ladders.age(ladders.dates(one.offer for one in sights), SYSTEM)
         if age:
-            console.data(f"  {age}")
+            pages.wrapped(console, age, 2)
     if code:
         console.say(why or "nothing of this can be had now")
     return code
@@ -102,20 +102,20 @@ def _words(one: Sight) -> str:
     if one.offer.cloud == LOCAL:
         return "this computer"
     said = {
-        "free": "the cloud says that it has some",
-        "unknown": "may be had; the cloud does not tell" if one.told else "not told",
+        "free": "some are there now",
+        "unknown": "may be had" if one.told else "may be had; the region did not answer",
         "full": "the cloud says that it has none",
         "unsold": "no zone sells it",
-        "quota": "a quota leaves no room",
         "denied": one.error.message if one.error else "the cloud cannot be asked",
     }.get(one.state, "")
     parts = [said] if said else []
     if one.refusal is not None:
         parts.append(_refused(one))
-    parts += [_room(room) for room in one.rooms]
+    short = [_short(room) for room in one.rooms if not room.enough]
+    parts += short or _room(one.rooms)
     seen = one.expected.seen
     if seen.tries:
-        parts.append(f"{seen.good} of {seen.tries} tries worked")
+        parts.append(f"{seen.good:g} of {seen.tries:g} tries worked")
     return "; ".join(parts)
 
 
@@ -128,13 +128,25 @@ def _refused(one: Sight) -> str:
     return f"refused {ago} ago ({code}), not asked again for {left}"
 
 
-def _room(room: Room) -> str:
+def _room(rooms: Sequence[Room]) -> list[str]:
+    """How many of them all quotas together leave room for, where it is known."""
+    known = [room for room in rooms if room.quota.used is not None and room.need > 0]
+    if not known:
+        return []
+    return [f"quotas have room for {min(int(_left(room) // room.need) for room in known)}"]
+
+
+def _short(room: Room) -> str:
     quota = room.quota
     unit = f" {quota.unit}" if quota.unit else ""
-    if quota.used is None:
-        return f"quota {quota.bucket}: needs {room.need:g}{unit} of {quota.limit:g}"
-    left = max(0.0, quota.limit - quota.used)
-    return f"quota {quota.bucket}: needs {room.need:g}{unit}, {left:g} left of {quota.limit:g}"
+    left = f"the limit is {quota.limit:g}"
+    if quota.used is not None:
+        left = f"{_left(room):g} left of {quota.limit:g}"
+    return f"no room in the quota {quota.bucket}: needs {room.need:g}{unit}, {left}"
+
+
+def _left(room: Room) -> float:
+    return max(0.0, room.quota.limit - (room.quota.used or 0.0))
 
 
 # --- for machines -------------------------------------------------------------------------------

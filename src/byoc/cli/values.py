@@ -105,7 +105,7 @@ def patterns(texts: list[str]) -> tuple[str, ...]:
             raise InvalidError(
                 f"{pattern!r} fits no cloud",
                 hints=(
-                    "write CLOUD[/REGION[/ZONE[/TYPE]]], with * and ?: aws/us-east-1, */*/*/p5*",
+                    "write the beginning of CLOUD/REGION/ZONE/TYPE/MARKET, with * and ?: */*/*/p5*",
                 ),
             )
     return found

@@ -20,6 +20,8 @@ _NAME_WIDTH = max(map(len, STAGES))
 WAITS_AFTER = 2.0
 """Seconds into a stage from which what it waits for is worth a line: a local boot is over by then,
 and a cloud's has told what the first hop was."""
+FAILURE = 200
+"""Characters of what failed: some clouds send an encoded page. ``byoc why`` has all of it."""
 WAITS_MOST = 5
 """Different waits of one stage that are told: of fifty instances not all are of interest."""
 
@@ -75,7 +77,8 @@ class View:
         if status == "wait":
             self._wait(name, detail)
         elif status == "failed":
-            self._console.say(f"{name:<{_NAME_WIDTH}}  failed{_after(detail)}")
+            short = detail if len(detail) <= FAILURE else f"{detail[: FAILURE - 3]}..."
+            self._console.say(f"{name:<{_NAME_WIDTH}}  failed{_after(short)}")
         elif status == "done" and not self._console.live:
             self._console.say(f"{name:<{_NAME_WIDTH}}  {seconds:.2f} s{_after(detail)}")
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .. import _lazy
+from ..errors import NotFoundError
 from .ports import Facade
 from .world import EmulatedWorld
 
@@ -30,8 +31,11 @@ def start(world: EmulatedWorld, clouds: Sequence[str], folder: Path) -> dict[str
     def one(cloud: str) -> Facade:
         own = folder / cloud
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facade: Facade = _lazy.load(FACADES[cloud])(world, own)
-        facade.start()
+        try:
+            facade: Facade = _lazy.load(FACADES[cloud])(world, own)
+            facade.start()
+        except ImportError as error:
+            raise _incomplete(cloud, error) from error
         return facade
 
     environ: dict[str, str] = {}
@@ -40,6 +44,13 @@ def start(world: EmulatedWorld, clouds: Sequence[str], folder: Path) -> dict[str
             world.add(facade)
             environ.update(facade.environment())
     return environ
+
+
+def _incomplete(cloud: str, error: ImportError) -> NotFoundError:
+    return NotFoundError(
+        f"the emulated {cloud} needs a package that is not installed: {error.name or error}",
+        hints=("Run: pip install 'byoc-cloud[emulator]'",),
+    )
 
 
 def stop(world: EmulatedWorld) -> None:

@@ -54,6 +54,9 @@ def summary(world: EmulatedWorld, end: Ending) -> dict[str, Any]:
             {"cloud": event.cloud, "action": event.action, "after": event.after, "at": event.at}
             for event in world.happenings.missed()
         ],
+        "faults_unused": [
+            {"cloud": rule.cloud, "op": rule.op, "error": rule.error} for rule in world.unused()
+        ],
         "problems": list(world.timers.failures),
     }
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ _SHORT_TEMP = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108 - a folder
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 """What a terminal sends to the command itself as well."""
+SETTLE = 1.5
+"""Seconds; five times what an emulated cloud takes to end an instance."""
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 CLOUDS_VARIABLE = "BYOC_CLOUDS"
 
@@ -62,6 +65,7 @@ def rehearse(asked: Rehearsal, environ: Mapping[str, str], told: Told) -> int:
             own = _environment(asked, environ, told_by, clouds, folder)
             world.begin()
             code = run(asked.command, own)
+            _settle(world)
             ending = report.ending(world, code)
         finally:
             accounts.stop(world)
@@ -122,6 +126,14 @@ def _environment(
     return own
 
 
+def _settle(world: EmulatedWorld) -> None:
+    """Let the clouds finish what they were asked for: an instance ends some time after the request
+    that ends it, and what is on its way is not still alive."""
+    deadline = world.now() + SETTLE
+    while world.ledger.alive() and world.now() < deadline:
+        time.sleep(SETTLE / 50)
+
+
 def run(command: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run a command in the foreground, hand signals on to it, and return its exit code."""
     before = {int(number): signal.getsignal(number) for number in _FORWARDED}
@@ -141,14 +153,13 @@ def run(command: Sequence[str], environ: Mapping[str, str]) -> int:
         for number in map(int, _FORWARDED):
             if before[number] is not signal.SIG_IGN:
                 signal.signal(number, forward)
-        try:
-            child.append(
-                os.posix_spawnp(command[0], list(command), dict(environ), setsigdef=_DEFAULTS)
-            )
-        except FileNotFoundError:
+        program = shutil.which(command[0], path=environ["PATH"])
+        if program is None:
             return _refused(command[0], "there is no such command", NOT_FOUND)
+        try:
+            child.append(os.posix_spawn(program, list(command), dict(environ), setsigdef=_DEFAULTS))
         except OSError as error:
-            return _refused(command[0], error.strerror or str(error), NOT_EXECUTABLE)
+            return _refused(program, error.strerror or str(error), NOT_EXECUTABLE)
         for number in caught:
             os.kill(child[0], number)
         _, status = os.waitpid(child[0], 0)

@@ -132,8 +132,8 @@ def parse(text: str, source: str = "scenario") -> Scenario:
         quotas=tuple(_limit(table) for table in top.tables("quota")),
         capacity=tuple(_stock(table) for table in top.tables("capacity")),
         events=tuple(_event(table) for table in top.tables("event")),
-        boot=_by_cloud(top.table("boot"), _boot, Boot()),
-        lag=_by_cloud(top.table("list"), _lag, 0.0),
+        boot=_by_cloud(top.table("boot"), _boot, Boot(), "delay"),
+        lag=_by_cloud(top.table("list"), _lag, 0.0, "lag"),
         seed=top.take("seed", _whole, None),
     )
     top.take("description", _text, "")
@@ -168,7 +168,7 @@ def _limit(table: _Table) -> Limit:
     limit = Limit(
         cloud=table.take("cloud", _cloud, ANY),
         region=table.take("region", _text, ANY),
-        bucket=table.must("bucket", _text),
+        bucket=table.take("bucket", _text, ANY),
         limit=table.must("limit", _amount),
     )
     table.end()
@@ -226,9 +226,10 @@ def _lag(table: _Table, usual: float) -> float:
     return table.take("lag", _seconds, usual)
 
 
-def _by_cloud(table: _Table, read: Callable[[_Table, T], T], usual: T) -> dict[str, T]:
-    """A table whose keys hold for all clouds, with tables in it that differ for one."""
-    own = {cloud: table.table(cloud) for cloud in CLOUDS}
+def _by_cloud(table: _Table, read: Callable[[_Table, T], T], usual: T, short: str) -> dict[str, T]:
+    """A table whose keys hold for all clouds, with tables in it that differ for one. A number in
+    place of such a table is its key ``short``."""
+    own = {cloud: table.table(cloud, short) for cloud in CLOUDS}
     common = read(table, usual)
     table.end()
     found = {}
@@ -267,10 +268,12 @@ class _Table:
         except ValueError as error:
             raise self.wrong(key, str(error)) from None
 
-    def table(self, key: str) -> _Table:
-        """A table within; empty when it is missing."""
+    def table(self, key: str, short: str = "") -> _Table:
+        """A table within; empty when it is missing. ``short``: the key that a number stands for."""
         data = self._left.pop(key, {})
         self._asked.append(f"[{key}]")
+        if short and isinstance(data, (int, float)):
+            data = {short: data}
         if not isinstance(data, dict):
             raise self.wrong(key, f"must be a table, [{key}]")
         return _Table(f"{self._name}: [{key}]", data)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..pricing import catalog
+from . import prices
 from .faults import Call, CallLog, Faults, fault
 from .happenings import Happenings
 from .ledger import Entry, Ledger
@@ -21,11 +22,13 @@ from .machine.doors import Doors
 from .machine.keeper import RealKeeper
 from .machine.kinds import Keeper, Plan
 from .ports import Events, Facade, Facts, Fault, Machine
-from .scenario import ANY, Boot, Scenario, Stock
+from .scenario import ANY, Boot, Rule, Scenario, Stock
 from .timers import Timers
 
 BOOTS_AT_ONCE = 4
 """Machines that are started at one time; each takes some milliseconds of work."""
+USUAL_SPOT = 0.4
+"""Of the on-demand price; also what the emulated clouds say where the catalogue knows none."""
 _NOTHING = Boot()
 
 
@@ -39,7 +42,8 @@ class Shelf(NamedTuple):
 
 
 class EmulatedWorld:
-    """One emulator. ``folder``: private, on a disk; the caller removes it after :meth:`end`.
+    """One emulator. ``folder``: private, on a disk; the caller removes it after :meth:`end`, and
+    real machines do should this process be killed.
 
     ``machines``: ``real``, or ``banner`` for ones that only greet as an SSH server. ``seed``: of
     everything random; the scenario's own has precedence. Raises BootError when real machines are
@@ -64,7 +68,7 @@ class EmulatedWorld:
         self._ended = threading.Event()
         self._facades: dict[str, Facade] = {}
         self._faults = Faults(scenario.faults)
-        self.ledger = Ledger(self.now, _price)
+        self.ledger = Ledger(self.now, prices.price)
         self.timers = Timers()
         self.happenings = Happenings(
             scenario.events, self.later, self.ledger.alive, self._act, self.now
@@ -114,6 +118,10 @@ class EmulatedWorld:
         self._starters.shutdown(wait=True, cancel_futures=True)
         self.keeper.close()
         self._doors.close()
+
+    def unused(self) -> list[Rule]:
+        """Faults of the scenario that no request has met."""
+        return self._faults.unused()
 
     # --- for façades ----------------------------------------------------------------------
     def wall(self) -> float:
@@ -311,8 +319,3 @@ class _Listener:
 def _shelf_of(entry: Entry) -> Shelf:
     zone, type_, market = (entry.facts.get(key, "") for key in ("zone", "type", "market"))
     return Shelf(entry.cloud, zone, type_, market)
-
-
-def _price(cloud: str, region: str, type: str, market: str) -> tuple[float | None, float]:
-    offer = catalog.find(cloud, region, type, market)
-    return (offer.price, offer.minimum) if offer else (None, 0.0)

@@ -72,6 +72,7 @@ class AgentLink:
         lease: float,
         clock: Clock,
         on_lost: Callable[[InstanceError], None],
+        home: str = "",
     ) -> None:
         self._machine = machine
         self._bundle = bundle
@@ -81,6 +82,7 @@ class AgentLink:
         self._lease = lease
         self._clock = clock
         self._on_lost = on_lost
+        self._home = home  # below which the dead-man looks for the lease, if not the user's own
         self._link = link.Link()
         self._lock = threading.Lock()
         self._writing = threading.Lock()
@@ -105,6 +107,8 @@ class AgentLink:
         self.rtt = math.inf
         """Seconds of a round trip to the agent, the shortest seen on this connection."""
         self.hello: dict[str, Any] = {}
+        self.on_notice: Callable[[Mapping[str, Any]], None] = _ignore
+        """Called with what the agent says of a preemption, on the thread that reads."""
 
     # --- life -----------------------------------------------------------------------------
 
@@ -354,6 +358,8 @@ class AgentLink:
                     future = self._replies.pop(head["req"], None)
                 if future is not None:
                     future.set_result(head)
+            elif head.get("t") == "notice":
+                self.on_notice(head)
 
     # --- connections ----------------------------------------------------------------------
 
@@ -409,6 +415,7 @@ class AgentLink:
             "received": received,
             "takeover": first,
             "end": list(self._end_command),
+            "home": self._home,
             "ttl": self._lease,
         }
         greeting = json.dumps(hello).encode() + b"\n"
@@ -516,6 +523,10 @@ class AgentLink:
                 self._link.ping()
         self._write()
         return every
+
+
+def _ignore(word: Mapping[str, Any]) -> None:
+    """For links of which nobody wants to know."""
 
 
 def _unhandled(error: BaseException) -> AgentError:

@@ -109,6 +109,7 @@ class Base:
         self._acquired = threading.Condition(self.lock)
         self._acquiring: Counter[int] = Counter()
         self._nodes = itertools.count()
+        self._packing: threads.Task[bundle.Bundle] | None = None
         self._hosts: list[LiveInstance] = []
         self._gone: list[LiveInstance] = []
         self._leaving: list[threads.Task[None]] = []
@@ -197,7 +198,7 @@ class Base:
     def _release(self, host: LiveInstance) -> None:
         instance = host.held.instance
         idle = self.settings.idle if self.options.idle is None else self.options.idle
-        keep = self.options.keep and idle > 0
+        keep = self.options.keep and idle > 0 and not host.leaving
         try:
             host.flush_logs(FLUSH_WAIT)
             host.release(idle, keep)
@@ -253,6 +254,9 @@ class Base:
 
     def _host_lost(self, host: LiveInstance, error: InstanceError) -> None:
         """An instance is gone."""
+
+    def _host_leaving(self, host: LiveInstance) -> None:
+        """An instance is preempted in a moment."""
 
     # --- instances ------------------------------------------------------------------------
 
@@ -311,7 +315,7 @@ class Base:
     def _fitting(
         self, rules: Rules, besides: Collection[LiveInstance | None]
     ) -> LiveInstance | None:
-        able = (host for host in self._hosts if host not in besides and host.lost is None)
+        able = (host for host in self._hosts if host not in besides and host.usable)
         return next((host for host in able if not rules.refusal(host.offer)), None)
 
     def _approved(self, resources: Resources) -> tuple[Resources, tuple[str, ...]]:
@@ -331,7 +335,7 @@ class Base:
         allowed, only = self._approved(resources)
         node = next(self._nodes)
         keep = self.options.keep
-        packing = threads.Task("byoc-bundle", lambda: bundle.build(self.settings.home / "cache"))
+        packing = self._packed()
         held = self.fleet.acquire(
             allowed, self.run_id, keep=keep, node=node, only=only, stop=lambda: self._closed
         )
@@ -345,6 +349,7 @@ class Base:
                 session=self._ids.new("ses"),
                 lease=self.settings.lease,
                 on_lost=self._host_lost,
+                on_leaving=self._host_leaving,
             )
             host.open()
         except BaseException as error:
@@ -360,6 +365,14 @@ class Base:
                 return host
         host.abandon()
         raise CancelledError("the run is over")
+
+    def _packed(self) -> threads.Task[bundle.Bundle]:
+        """The agent's bundle, being packed: once for all instances of the run."""
+        with self.lock:
+            if self._packing is None:
+                cache = self.settings.home / "cache"
+                self._packing = threads.Task("byoc-bundle", lambda: bundle.build(cache))
+            return self._packing
 
     def _ready(
         self, host: LiveInstance, files: Sequence[mounts.FileEntry], plan: native.EnvPlan

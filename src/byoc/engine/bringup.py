@@ -46,7 +46,7 @@ class BringingUp(Commands):
     def _hosts_for(self, pool: Pool) -> list[LiveInstance]:
         """The live instances on which this pool's containers can be started."""
         prepared = self._prepared
-        return [h for h in self._hosts if h.lost is None and (id(h), id(pool)) in prepared]
+        return [h for h in self._hosts if h.usable and (id(h), id(pool)) in prepared]
 
     def _begin_bringing(self, pool: Pool, beyond: bool = False) -> None:
         """Have the instances that a pool is worth, unless they are under way; under the lock.
@@ -119,7 +119,7 @@ class BringingUp(Commands):
     def _leave_unused(self, host: LiveInstance) -> None:
         """Give an instance back on which nothing runs, if the run has another one."""
         with self.lock:
-            others = [one for one in self._hosts if one is not host and one.lost is None]
+            others = [one for one in self._hosts if one is not host and one.usable]
             if self._closed or host.load.count or not others:
                 return
             if self._bringing:  # perhaps to this one

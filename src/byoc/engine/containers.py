@@ -249,6 +249,19 @@ class Containers(BringingUp):
         for one in dirty:
             one.flush()
 
+    def _drain(self, pool: Pool, host: LiveInstance) -> list[Slot]:
+        """The containers on ``host`` finish what they run and end; the rest goes elsewhere."""
+        now = self.clock.mono()
+        dirty: list[Slot] = []
+        for slot in [s for s in pool.slots.values() if s.host is host and s.state == READY]:
+            pool.set_state(slot, STOPPING, now)
+            if len(slot.inflight) > dispatch.lanes(pool):
+                self._steal(pool, slot)
+                dirty.append(slot)
+            elif not slot.inflight:
+                self._end(slot, dirty)
+        return dirty
+
     # --- what containers say --------------------------------------------------------------
 
     def _on_ready(self, pool: Pool, slot: Slot) -> None:
@@ -257,6 +270,8 @@ class Containers(BringingUp):
             if slot.state == STARTING and not slot.gone:
                 pool.set_state(slot, READY, now)
                 slot.depth = dispatch.depth(pool)
+                if slot.host.leaving:
+                    pool.set_state(slot, STOPPING, now)
             dirty = self._advance(pool, slot)
         for one in dirty:
             one.flush()

@@ -31,6 +31,7 @@ from ..images.native import EnvPlan
 from ..placement.match import is_gpu
 from ..resources import GpuRequest, Offer
 from ..runtime_agent.bundle import Bundle
+from ..runtime_agent.filestore import REMOTE_ROOT
 from ..wire import link, messages
 from . import bulk, ownuv, threads
 from .agentlink import CONTROL, LOGS, AgentLink
@@ -71,12 +72,16 @@ class LiveInstance:
         session: str,
         lease: float,
         on_lost: Callable[[LiveInstance, InstanceError], None],
+        on_leaving: Callable[[LiveInstance], None],
     ) -> None:
         self.held = held
         self.offer = held.instance.offer
         self.lost: InstanceError | None = None
+        self.leaving = False
+        """Its cloud takes it away in a moment: nothing new is given to it."""
         self._reporter = reporter
         self._on_lost = on_lost
+        self._on_leaving = on_leaving
         self._lock = threading.Lock()
         self._streams = itertools.count(FIRST_STREAM)
         self._files: dict[str, mounts.FileEntry] = {}
@@ -100,13 +105,24 @@ class LiveInstance:
             lease=lease,
             clock=clock,
             on_lost=self._is_lost,
+            home=REMOTE_ROOT if held.traits.real_root else "",
         )
         self._shown = Shown(partial(self._link.used, LOGS))
         self._link.listen(LOGS, self._on_logs, later=True)
 
     def open(self) -> None:
         """Start or find the agent. Raises an InstanceError."""
+        self._link.on_notice = self._noticed
         self._link.open()
+        traits = self.held.traits
+        if traits.notice_source and self.offer.market == "spot":
+            head = {"t": "watch", "source": traits.notice_source, "seconds": traits.notice}
+            self._link.send(CONTROL, head)
+
+    @property
+    def usable(self) -> bool:
+        """Something new may be given to it."""
+        return self.lost is None and not self.leaving
 
     @property
     def rtt(self) -> float:
@@ -117,7 +133,7 @@ class LiveInstance:
     @property
     def root(self) -> str:
         """The folder on the instance that stands for ``/root``."""
-        return "/root" if self.held.traits.real_root else str(self._link.hello["home"])
+        return REMOTE_ROOT if self.held.traits.real_root else str(self._link.hello["home"])
 
     def _is_lost(self, error: InstanceError) -> None:
         self.lost = error
@@ -125,6 +141,17 @@ class LiveInstance:
             with contextlib.suppress(InvalidStateError):  # it has just been answered
                 flush.set_exception(error)
         self._on_lost(self, error)
+
+    def _noticed(self, word: Mapping[str, Any]) -> None:
+        """The agent has read that the instance is preempted, or may be soon."""
+        name, sure = self.held.instance.id, word.get("sure") is True
+        if not sure:
+            self._reporter.notice(f"instance {name} may be preempted soon")
+        elif not self.leaving:
+            self.leaving = True
+            left = round(float(word["seconds"]))
+            self._reporter.notice(f"instance {name} is preempted in {left} s: it gets nothing new")
+            self._on_leaving(self)
 
     # --- files and environments -----------------------------------------------------------
 

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ _HINTS = (
     "let the instance reach a package index (PIP_INDEX_URL there, else pypi.org)",
     "or boot it from a machine image that has uv",
 )
+_LOCK = threading.Lock()
 _HEAD = 4096  # bytes of a program in which it names its dynamic linker
 
 
@@ -39,19 +41,25 @@ def program(host: Mapping[str, Any], why: str) -> FileEntry:
 
     ``why``: what the instance has tried. Raises ImageBuildError when ours does not run there.
     """
-    path = _path()
-    reason = _unfit(path, host) if path is not None else "this installation of byoc has no uv"
-    if path is None or reason:
-        raise ImageBuildError(f"the image could not be built: {why}; {reason}", hints=_HINTS)
-    data = path.stat()
+    with _LOCK:  # instances ask side by side, and one hashing of 44 MB is enough
+        path = _path()
+        reason = _unfit(path, host) if path is not None else "this installation of byoc has no uv"
+        if path is None or reason:
+            raise ImageBuildError(f"the image could not be built: {why}; {reason}", hints=_HINTS)
+        return FileEntry("/uv", path, path.stat().st_size, 0o755, _digest(path))
+
+
+@functools.cache
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        digest = hashlib.sha256()
         while piece := file.read(1 << 20):
             digest.update(piece)
-    return FileEntry("/uv", path, data.st_size, 0o755, digest.hexdigest())
+    return digest.hexdigest()
 
 
 def _path() -> Path | None:
+    """Under the lock: what it asks of sysconfig cannot be asked by two threads at first."""
     try:
         from uv import find_uv_bin  # third party; costs an import of sysconfig
 

@@ -361,6 +361,16 @@ class Session(Containers):
         for pool, _ in work:
             self._pump(pool)
 
+    def _host_leaving(self, host: LiveInstance) -> None:
+        """An instance is preempted in a moment: what runs there may finish, the rest moves."""
+        with self.lock:
+            pools = list(self._pools.values())
+            dirty = [slot for pool in pools for slot in self._drain(pool, host)]
+        for slot in dirty:
+            slot.flush()
+        for pool in pools:
+            self._pump(pool)
+
     # --- the end --------------------------------------------------------------------------
 
     def _stop_containers(self, graceful: bool) -> None:

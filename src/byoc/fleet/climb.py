@@ -29,8 +29,9 @@ MAX_RUNGS = 64
 """Most rungs that one acquire tries: two minutes of refusals at two seconds each, after which a
 person would rather be told."""
 TURN = 8
-"""Refusals after which a cloud, for one GPU choice, lets the others have their turn: its further
-zones and types are likely to be short too, and the next cloud is only a little dearer."""
+"""Refusals after which a cloud, for one GPU choice and market, lets the others have their turn: its
+further zones are likely to be short too, and the other market or the next cloud is only a little
+dearer. More than any region has zones, so that each zone of the best region is asked first."""
 DEAD = 4
 """What a machine that was had and never answered weighs in such turns: it took minutes, and when an
 image or a network is broken the next one of that cloud will not answer either."""
@@ -50,10 +51,14 @@ def note_denied(shop: Workshop, route: Route, wish: Wish) -> None:
         shop.reporter.notice(f"{offer.cloud} is left out: {error.message}")
 
 
-class _Group(NamedTuple):
-    """The rungs of one cloud for one GPU choice, by their place in the ladder."""
+_Kind = tuple[str, int, str]
+"""Cloud, GPU choice, market."""
 
-    key: tuple[str, int]
+
+class _Group(NamedTuple):
+    """The rungs of one kind, by their place in the ladder."""
+
+    key: _Kind
     numbers: list[int]
 
 
@@ -67,7 +72,7 @@ class Climb:
         self._recall = route.router.recall
         self._failures: list[tuple[Offer, Error]] = [*route.denied]
         self._tried: set[str] = set()
-        self._weights: dict[tuple[str, int], int] = {}
+        self._weights: dict[_Kind, int] = {}
         self._wrong: dict[str, int] = {}
         self._groups: list[_Group] = []
         self._named: list[int] = []
@@ -105,17 +110,20 @@ class Climb:
                 return ahead[0]
 
     def _sort(self) -> None:
-        """The ladder's rungs by cloud and GPU choice. An approved plan is one group: its order is
-        not ours to change."""
-        groups: dict[tuple[str, int], _Group] = {}
-        resources = self._wish.resources
+        """The ladder's rungs by kind."""
+        groups: dict[_Kind, _Group] = {}
         for number, rung in enumerate(self._route.ladder.rungs):
-            rank = gpu_rank(resources, rung.offer) or 0
-            key = ("", 0) if self._wish.only else (rung.offer.cloud, rank)
+            key = self._kind(rung.offer)
             groups.setdefault(key, _Group(key, [])).numbers.append(number)
         for group in groups.values():
             group.numbers.reverse()  # the next one is the last: dropping it costs nothing
         self._groups, self._named = list(groups.values()), []
+
+    def _kind(self, offer: Offer) -> _Kind:
+        """What takes turns. An approved plan is of one kind: its order is not ours to change."""
+        if self._wish.only:
+            return ("", 0, "")
+        return (offer.cloud, gpu_rank(self._wish.resources, offer) or 0, offer.market)
 
     def _choose(self) -> int | None:
         """The number of the next rung: of the groups that had the fewest turns, the best one's."""
@@ -199,8 +207,7 @@ class Climb:
         """Remember what failed, and write down what it was and what is done about it."""
         error = failed.error
         self._failures.append((offer, error))
-        rank = gpu_rank(self._wish.resources, offer) or 0
-        key = ("", 0) if self._wish.only else (offer.cloud, rank)
+        key = self._kind(offer)
         weight = DEAD if isinstance(error, BootError) else 1
         self._weights[key] = self._weights.get(key, 0) + weight
         kept = None
@@ -215,7 +222,7 @@ class Climb:
         self._shop.journal.close_attempt(done)
 
     def _remember(self, error: ProviderError, offer: Offer) -> Refusal | None:
-        if isinstance(error, BadRequestError):
+        if isinstance(error, BadRequestError) and offer.zone:
             self._wrong[offer.cloud] = self._wrong.get(offer.cloud, 0) + 1
             if self._wrong[offer.cloud] >= WRONG:
                 self._recall.bar(self._wish.run, error, offer)

@@ -96,7 +96,8 @@ class Fleet(Watch):
 
         Raises PlacementError with the explanation when nothing fits.
         """
-        return Route(self._router, Demand(resources, only=tuple(only), nodes=nodes)).plan()
+        demand = Demand(resources, only=tuple(only), nodes=nodes)
+        return Route(self._router, demand).plan(patient=True)
 
     def capacity(self, resources: Resources) -> list[Sight]:
         """What is known of getting each offer that fits, the cheapest first; nothing is launched.

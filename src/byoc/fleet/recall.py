@@ -53,11 +53,15 @@ class Recall:
             return None
         if lasts(error):
             found = self._journal.remember(found)
+            with self._lock:
+                self.version += 1
+            return found
         with self._lock:
-            if not lasts(error):
-                self._runs.setdefault(run, {})[found.key] = found
-            self.version += 1
-        return found
+            known = self._runs.setdefault(run, {})
+            if found.key not in known or known[found.key].until <= now:
+                known[found.key] = found
+                self.version += 1
+            return known[found.key]
 
     def bar(self, run: str, error: ProviderError, offer: Offer) -> None:
         """Leave the offer's cloud out for the rest of this run."""
@@ -79,7 +83,10 @@ class Recall:
         there is none is wrong. What others were told since then stays: they may have asked for one
         more than there was."""
         draws = draws_of(survey, offer)
-        known = self.of(run)
+        with self._lock:
+            own = list(self._runs.get(run, {}).values())
+        # ended ones too: they would make the next refusal count as a repetition
+        known = own + self._journal.refusals(0.0)
         wrong = {one.key for one in known if one.at < launched and covers(one, offer, draws)}
         if not wrong:
             return

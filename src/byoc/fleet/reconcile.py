@@ -71,30 +71,38 @@ def reconcile(
     cost money after they have shut themselves down; such a one is told as ``ending`` with a detail
     and has to be ended.
     """
-    changes: list[Change] = []
     here = {(i.provider, i.id): i for instances in listed.values() for i in instances}
+    rows = {(row.provider, row.id): row for row in view.rows}
     tokens = {(i.provider, i.tags.get(TOKEN_TAG, "")): i for i in here.values()}
+    ours = [one for one in view.intents if one.provider in listed and one.token not in held]
+    changes: list[Change] = []
     followed: dict[tuple[str, str], Intent] = {}
-    for intent in view.intents:
-        if intent.provider not in listed or intent.token in held:
-            continue
+    for intent in ours:
         found = tokens.get((intent.provider, intent.token))
         if found is not None:
             followed[found.provider, found.id] = intent
         changes += _intent(intent, found, now)
-    rows = {(row.provider, row.id): row for row in view.rows}
     for key, instance in here.items():
         if instance.tags.get(TOKEN_TAG, "") not in held:
             row = rows.get(key)
             changes += _listed(instance, row, followed.get(key))
             if instance.provider in stays and instance.state == "ending" and instance.detail:
                 changes.append(EndAgain(row or row_of(instance, followed.get(key))))
-    changes += [
+    return changes + _unlisted(view.rows, listed, here.keys(), held)
+
+
+def _unlisted(
+    rows: Sequence[InstanceRow],
+    listed: Mapping[str, Sequence[Instance]],
+    here: AbstractSet[tuple[str, str]],
+    held: AbstractSet[str],
+) -> list[Change]:
+    """What the journal has and the list of its provider lacks."""
+    return [
         Ask(row)
-        for key, row in rows.items()
-        if row.provider in listed and key not in here and row.token not in held
+        for row in rows
+        if row.provider in listed and (row.provider, row.id) not in here and row.token not in held
     ]
-    return changes
 
 
 def _intent(intent: Intent, found: Instance | None, now: float) -> list[Change]:

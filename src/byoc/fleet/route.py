@@ -24,6 +24,11 @@ FIRST = 6
 choice, then the next best. More would be questions about places that are hardly ever reached."""
 LATER = 4
 """Regions that are surveyed together when a climb comes to one that has not been."""
+REUSED = 1.0
+"""Seconds for which a ladder is used again while nothing was learned: making one of four thousand
+offers takes 40 ms, which fifty acquires at once should pay once."""
+_KEPT = 16
+"""Demands whose ladders are kept: more than a run has kinds of functions."""
 
 
 class Demand(NamedTuple):
@@ -35,6 +40,14 @@ class Demand(NamedTuple):
     only: tuple[str, ...] = ()
     nodes: int = 1
     stop: Stop = never
+
+
+class _Made(NamedTuple):
+    """A ladder, when it was made (monotonic), and the versions of what it was made from."""
+
+    at: float
+    version: tuple[int, int]
+    ladder: Ladder
 
 
 class Router:
@@ -54,7 +67,10 @@ class Router:
         self.reporter = reporter
         self.clock = clock
         self._lock = threading.Lock()
+        self._making = threading.Lock()
         self._sold: dict[str, tuple[float, list[Offer]]] = {}
+        self._ladders: dict[Demand, _Made] = {}
+        self._ables: dict[Resources, tuple[float, dict[Place, list[Offer]]]] = {}
         self.surveyor = Surveyor(providers, reporter, clock)
         self.recall = Recall(journal, clock)
 
@@ -98,13 +114,75 @@ class Router:
             raise failures[0]
         return offers
 
-    def history(self) -> History:
-        """What past tries came to."""
-        return history_of(self.journal.past_attempts(self.clock.wall() - WINDOW, MOST))
+    def history(self, names: Sequence[str]) -> History:
+        """What past tries came to, and how long machines boot where none was tried."""
+        found = history_of(self.journal.past_attempts(self.clock.wall() - WINDOW, MOST))
+        usual = {name: self.providers[name].traits().boot for name in names}
+        return found._replace(usual=usual)
 
     def survey_of(self, offer: Offer) -> Survey | None:
         """What was told of the offer's region, if anything."""
         return self.surveyor.get(offer)
+
+    def ladder(self, demand: Demand) -> Ladder:
+        """The ladder as it is now, by what surveys have told so far. Raises PlacementError.
+
+        Of clouds alone, one that was just made for the same demand is used again while nothing was
+        learned since: many instances started at once climb the same one.
+        """
+        names = self.names(demand.resources)
+        if not all(self.providers[name].traits().regional for name in names):
+            return self._make(demand, names)
+        key = demand._replace(stop=never)
+        with self._making:
+            version, now = (self.recall.version, self.surveyor.version), self.clock.mono()
+            known = self._ladders.get(key)
+            if known is not None and known.version == version and now - known.at < REUSED:
+                return known.ladder
+            made = self._make(demand, names)
+            if len(self._ladders) >= _KEPT:
+                self._ladders.clear()
+            self._ladders[key] = _Made(now, version, made)
+            return made
+
+    def able(self, resources: Resources) -> Mapping[Place, Sequence[Offer]]:
+        """The offers of clouds that a request may use, by place: what surveys are to be about."""
+        names = [name for name in self.names(resources) if self.providers[name].traits().regional]
+        with self._making:
+            at, found = self._ables.get(resources, (-FRESH, {}))
+            if self.clock.mono() - at < FRESH or not names:
+                return found
+            found, rules = {}, self.rules(resources)
+            for one in self.offers(names):
+                if not rules.refusal(one):
+                    found.setdefault((one.cloud, one.region), []).append(one)
+            if len(self._ables) >= _KEPT:
+                self._ables.clear()
+            self._ables[resources] = (self.clock.mono(), found)
+            return found
+
+    def _make(self, demand: Demand, names: Sequence[str]) -> Ladder:
+        settings = self.settings
+        snapshot = Snapshot(
+            self.offers(names),
+            configured=bool(demand.resources.clouds or settings.clouds),
+            known=tuple(sorted(set(self.providers) - {LOCAL})),
+            surveys=self.surveyor.known(),
+            memory=self.recall.of(demand.run),
+            history=self.history(names),
+            now=self.clock.wall(),
+        )
+        return ladder(
+            demand.resources,
+            snapshot,
+            market=settings.market,
+            clouds=names,
+            regions=settings.regions,
+            max_price=settings.max_price,
+            exclude=settings.exclude,
+            only=demand.only,
+            nodes=demand.nodes,
+        )
 
     def _offers_of(self, name: str) -> list[Offer]:
         provider, now = self.providers[name], self.clock.mono()
@@ -119,47 +197,54 @@ class Router:
 
 
 class Route:
-    """One demand's way: its ladder as it is now, and what is still to be asked."""
+    """One demand's way: its ladder as it is now, and what is still to be asked.
+
+    ``denied``: the clouds that did not let themselves be asked, each with its best offer.
+    """
 
     def __init__(self, router: Router, demand: Demand) -> None:
         self.demand = demand
         self.router = router
-        self._settings = router.settings
-        self._names = router.names(demand.resources)
-        self._offers = router.offers(self._names)
         self.rules = router.rules(demand.resources)
-        self._able = self._allowed(self._offers)
-        self._history = router.history()
         self.denied: list[tuple[Offer, AccessError]] = []
         self.ladder = Ladder(())
+        self._version = -1
+        self._waited: set[Place] = set()
 
-    def plan(self) -> Ladder:
-        """The ladder, after the best regions have been surveyed.
+    def plan(self, patient: bool = False) -> Ladder:
+        """The ladder, after the best regions have been surveyed. ``patient``: all of them, where a
+        launch makes do with the best one's answer.
 
         Raises PlacementError when nothing fits, and AccessError when that is because no cloud lets
         itself be asked.
         """
-        first = self._make()
-        places = self._best(first.rungs)
-        self._ask(places, WAIT)
-        self.ladder = self._make() if places else first
+        self.ladder = self.router.ladder(self.demand)
+        places = self._best(self.ladder.rungs)
+        if places:
+            self._ask(places, WAIT, "place", None if patient else places[0])
+            self.ladder = self._again()
         return self.ladder
 
     def explore(self, ahead: Sequence[Offer]) -> bool:
-        """Survey the region of the first of these offers, and with it the next ones that have not
-        been, and make the ladder anew. False when the first one's was asked already: it is to be
+        """Have the zones of the first of these offers told, if it lacks one, and with it those of
+        the next ones, and make the ladder anew. False when nothing more is to be had: it is to be
         tried as it is."""
-        surveyor = self.router.surveyor
-        if ahead[0].zone or surveyor.asked(ahead[0]):
+        surveyor, first = self.router.surveyor, ahead[0]
+        here = (first.cloud, first.region)
+        if first.zone:
             return False
-        unknown = [one for one in ahead if not one.zone and not surveyor.asked(one)]
-        places = surveyor.places(unknown)[:LATER]
-        if (ahead[0].cloud, ahead[0].region) not in places:
-            return False
-        self._ask(places, WAIT_LATER)
+        if surveyor.version == self._version:  # else answers have come since the ladder was made
+            if surveyor.asked(first) and not surveyor.pending(first):
+                return False
+            unknown = [one for one in ahead if not one.zone and not surveyor.asked(one)]
+            places = list(dict.fromkeys([*surveyor.places([first]), *surveyor.places(unknown)]))
+            if here not in places or here in self._waited:
+                return False
+            self._waited.add(here)
+            self._ask(places[:LATER], WAIT_LATER, "boot", here)
         try:
-            self.ladder = self._make()
-        except PlacementError:
+            self.ladder = self._again()
+        except (PlacementError, AccessError):
             self.ladder = Ladder(())  # what was refused meanwhile is the climb's to tell
         return True
 
@@ -169,41 +254,15 @@ class Route:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _make(self) -> Ladder:
-        router, settings, demand = self.router, self._settings, self.demand
-        snapshot = Snapshot(
-            self._offers,
-            configured=bool(demand.resources.clouds or settings.clouds),
-            known=tuple(sorted(set(router.providers) - {LOCAL})),
-            surveys=router.surveyor.known(),
-            memory=self.memory(),
-            history=self._history,
-            now=router.clock.wall(),
-        )
+    def _again(self) -> Ladder:
+        self._version = self.router.surveyor.version
         try:
-            return ladder(
-                demand.resources,
-                snapshot,
-                market=settings.market,
-                clouds=self._names,
-                regions=settings.regions,
-                max_price=settings.max_price,
-                exclude=settings.exclude,
-                only=demand.only,
-                nodes=demand.nodes,
-            )
+            return self.router.ladder(self.demand)
         except PlacementError:
-            if self.denied and {one.cloud for one, _ in self.denied} >= set(self._names):
+            names = set(self.router.names(self.demand.resources))
+            if self.denied and {one.cloud for one, _ in self.denied} >= names:
                 raise self.denied[0][1] from None
             raise
-
-    def _allowed(self, offers: Sequence[Offer]) -> dict[Place, list[Offer]]:
-        """The offers that rules allow, by place: what a survey of it is to be about."""
-        found: dict[Place, list[Offer]] = {}
-        for one in offers:
-            if not self.rules.refusal(one):
-                found.setdefault((one.cloud, one.region), []).append(one)
-        return found
 
     def _best(self, rungs: Sequence[Rung]) -> list[Place]:
         """The places to survey first: the best of each cloud and GPU choice, then by rank."""
@@ -214,18 +273,22 @@ class Route:
         offers = [*heads.values(), *(rung.offer for rung in rungs)]
         return self.router.surveyor.places(offers)[:FIRST]
 
-    def _ask(self, places: Sequence[Place], seconds: float) -> None:
-        surveyor = self.router.surveyor
-        wanted = {place: self._able.get(place, []) for place in places}
-        if not wanted:
-            return
-        shown = ", ".join("/".join(place) for place in places)
-        self.router.reporter.stage("place", "wait", f"asking {shown} what they have")
-        surveyor.ask(wanted, seconds, self.demand.stop)
+    def _ask(
+        self, places: Sequence[Place], seconds: float, stage: str, best: Place | None = None
+    ) -> None:
+        surveyor, able = self.router.surveyor, self.router.able(self.demand.resources)
+        wanted = {place: able[place] for place in places if place in able}
+        unasked = [place for place in wanted if not all(map(surveyor.asked, wanted[place]))]
+        if unasked:
+            shown = ", ".join("/".join(place) for place in unasked)
+            self.router.reporter.stage(stage, "wait", f"asking {shown} what they have")
+        surveyor.ask(wanted, seconds, self.demand.stop, best)
         failed = surveyor.failed()
         for place in places:
-            if place in failed and wanted[place]:
-                self._unasked(wanted[place][0], failed[place])
+            if place in failed:
+                offers = [rung.offer for rung in self.ladder.rungs]
+                first = next(one for one in offers if (one.cloud, one.region) == place)
+                self._unasked(first, failed[place])
 
     def _unasked(self, offer: Offer, error: ProviderError) -> None:
         """No question could be asked there. A missing permission shuts what it says; anything else

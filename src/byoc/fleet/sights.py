@@ -13,7 +13,6 @@ from ..providers.base import Survey
 from ..resources import Offer, Resources
 from ..state import Refusal
 from .route import Router
-from .survey import Place
 
 WAIT = 30.0
 """Seconds that are waited for answers: who asks for capacity wants them all."""
@@ -44,15 +43,12 @@ class Sight(NamedTuple):
 def capacity(router: Router, resources: Resources) -> list[Sight]:
     """A sight of each offer that rules allow, best first. See :meth:`Fleet.capacity`."""
     rules = router.rules(resources)
-    offers = router.offers(router.names(resources))
+    names = router.names(resources)
+    offers = router.offers(names)
     able = [offer for offer in offers if not rules.refusal(offer)]
-    wanted: dict[Place, list[Offer]] = {place: [] for place in router.surveyor.places(able)}
-    for offer in able:
-        if (offer.cloud, offer.region) in wanted:
-            wanted[offer.cloud, offer.region].append(offer)
-    router.surveyor.ask(wanted, WAIT)
+    router.surveyor.ask(router.able(resources), WAIT)
     surveys, failed = router.surveyor.known(), router.surveyor.failed()
-    now, history = router.clock.wall(), router.history()
+    now, history = router.clock.wall(), router.history(names)
     memory = Memory(router.recall.of(""), now)
     sights = []
     for offer in able:

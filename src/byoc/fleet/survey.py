@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from ..clock import Clock
@@ -12,10 +13,14 @@ from ..errors import ProviderError
 from ..providers.base import Provider, Survey
 from ..resources import Offer
 from .ports import Reporter, Stop, never
+from .tasks import attempt
 
 WAIT = 5.0
 """Seconds that an acquire waits for surveys before it climbs. A region answers in about one; what
 is not known after five is found out by trying."""
+SOON = 1.5
+"""Seconds after which the answer of the best region is enough: the others are only needed when that
+one refuses, and will have answered by then."""
 WAIT_LATER = 1.5
 """The same for regions that a climb comes to later: within the two seconds that a failover may
 take."""
@@ -46,7 +51,8 @@ class _Entry:
 
 
 class Surveyor:
-    """The surveys of one process, by place. Safe to use from several threads."""
+    """The surveys of one process, by place. Safe to use from several threads. ``version`` changes
+    whenever an answer has come."""
 
     def __init__(self, providers: Mapping[str, Provider], reporter: Reporter, clock: Clock) -> None:
         self._providers = providers
@@ -56,6 +62,7 @@ class Surveyor:
         self._changed = threading.Condition()
         self._todo: SimpleQueue[tuple[Place, _Entry]] = SimpleQueue()
         self._working = 0
+        self.version = 0
 
     def places(self, offers: Iterable[Offer]) -> list[Place]:
         """Where these offers are, once each, in their order; only what can be surveyed."""
@@ -64,16 +71,22 @@ class Surveyor:
         return [place for place in found if regional[place[0]]]
 
     def ask(
-        self, wanted: Mapping[Place, Sequence[Offer]], seconds: float, stop: Stop = never
+        self,
+        wanted: Mapping[Place, Sequence[Offer]],
+        seconds: float,
+        stop: Stop = never,
+        best: Place | None = None,
     ) -> None:
         """Have surveys of these offers, by place. Returns when all are there or failed, or after
         ``seconds``; what comes later is there for the next ladder. A region that did not answer is
-        told by a notice."""
+        told by a notice. ``best``: the place whose answer is enough after :data:`SOON`."""
         with self._changed:
             entries = {place: self._entry(place, offers) for place, offers in wanted.items()}
-        deadline = self._clock.mono() + seconds
-        late = self._wait(entries, deadline, stop)
-        if late:
+        now = self._clock.mono()
+        late = self._wait(entries, now + min(SOON, seconds), stop)
+        if late and (best is None or best in late):
+            late = self._wait(entries, now + seconds, stop)
+        if late and (best is None or best in late):
             names = ", ".join("/".join(place) for place in late)
             self._reporter.notice(
                 f"{names} did not answer within {seconds:g} s: what is there is tried as it is"
@@ -93,6 +106,12 @@ class Surveyor:
         with self._changed:
             entry = self._entries.get((offer.cloud, offer.region))
             return entry.survey if entry is not None and self._fresh(entry) else None
+
+    def pending(self, offer: Offer) -> bool:
+        """Whether a survey with this offer is still under way."""
+        with self._changed:
+            entry = self._entries.get((offer.cloud, offer.region))
+            return entry is not None and self._fresh(entry) and not entry.done
 
     def failed(self) -> dict[Place, ProviderError]:
         """Where no question could be asked, and why; fresh ones."""
@@ -150,20 +169,18 @@ class Surveyor:
 
     def _ask_one(self, place: Place, entry: _Entry) -> None:
         cloud, region = place
-        survey: Survey | None = None
-        error: ProviderError | None = None
-        try:
-            offers = sorted(entry.offers.values(), key=Offer.key)
-            survey = self._providers[cloud].survey(region, offers)
-        except ProviderError as refused:
-            error = refused
-        except Exception as mistake:  # noqa: BLE001 - logged and told as that region's failure
+        offers = sorted(entry.offers.values(), key=Offer.key)
+        found = attempt(partial(self._providers[cloud].survey, region, offers))
+        survey = found if isinstance(found, Survey) else None
+        error = found if isinstance(found, ProviderError) else None
+        if isinstance(found, BaseException) and error is None:
             # An adapter's mistake must neither end this thread, which others wait for, nor keep
             # the user from the other clouds.
-            _LOG.exception("the survey of %s/%s failed", cloud, region)
-            error = ProviderError(f"{type(mistake).__name__}: {mistake}", provider=cloud)
+            _LOG.error("the survey of %s/%s failed", cloud, region, exc_info=found)
+            error = ProviderError(f"{type(found).__name__}: {found}", provider=cloud)
         with self._changed:
             entry.survey, entry.error, entry.done = survey, error, True
+            self.version += 1
             self._changed.notify_all()
 
     def _wait(self, entries: Mapping[Place, _Entry], deadline: float, stop: Stop) -> list[Place]:

@@ -66,7 +66,7 @@ class Sweeper:
         self._clock = clock
         self._turn = threading.Lock()
         self._latest: tuple[int, tuple[str, ...], Swept] = (0, (), Swept({}, {}, []))
-        self._arrived = 0
+        self._begun = 0
 
     def sweep(self, names: Iterable[str]) -> Swept:
         """Ask the providers of ``names``, and those of live rows, for what is ours; then reconcile.
@@ -77,13 +77,13 @@ class Sweeper:
         arrive while a sweep is under way share the next one: its requests begin after they came.
         """
         names = tuple(names)
-        came = self._arrived
+        came = self._begun
         with self._turn:
             begun, about, swept = self._latest
             if begun > came and about == names:
                 return swept
-            self._arrived += 1
-            begun = self._arrived
+            self._begun += 1
+            begun = self._begun
             swept = self._sweep(names)
             self._latest = (begun, names, swept)
             return swept

@@ -12,13 +12,20 @@ _SLICE = 0.5
 """Seconds of one wait of the main thread: a signal is heard between two of them."""
 
 
+def attempt(work: Callable[[], T]) -> T | BaseException:
+    """What the work gives, or the exception that it ended by: for threads that others wait for."""
+    try:
+        return work()
+    except BaseException as error:  # noqa: BLE001 - returned to who waits, and dealt with there
+        return error
+
+
 class Task(Generic[T]):
     """Work in a daemon thread, begun when this is made."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
-        self._value: list[T] = []
-        self._error: BaseException | None = None
+        self._found: list[T | BaseException] = []
         self._thread = threading.Thread(target=self._run, name="byoc-task", daemon=True)
         self._thread.start()
 
@@ -26,12 +33,10 @@ class Task(Generic[T]):
         """What the work gave, when it is done; raises what it raised."""
         while self._thread.is_alive():
             self._thread.join(_SLICE)
-        if self._error is not None:
-            raise self._error
-        return self._value[0]
+        (found,) = self._found
+        if isinstance(found, BaseException):
+            raise found
+        return found
 
     def _run(self) -> None:
-        try:
-            self._value.append(self._work())
-        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
-            self._error = error
+        self._found.append(attempt(self._work))

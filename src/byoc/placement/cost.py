@@ -12,11 +12,9 @@ WORK = 600.0
 """Seconds of work that are reckoned with: nobody says how long a function takes before it has run.
 Ten minutes is long enough for the price to count for more than the boot, and short enough for an
 hour's minimum billing to show."""
-BOOTS = {LOCAL: 1.0, "aws": 45.0, "gcp": 40.0, "oci": 75.0}
-"""Seconds from a launch to a usable machine where none has been seen: what the three clouds' own
-Ubuntu images take until sshd answers, in order of magnitude; one boot of ours replaces it."""
 BOOT = 60.0
-"""The same for any other cloud."""
+"""Seconds from a launch to a usable machine where neither a past boot nor the provider's traits say
+more: the order of magnitude of all clouds. One boot of ours replaces it."""
 _CHANCES = {
     ("on-demand", False): 0.95,
     ("spot", False): 0.85,
@@ -60,14 +58,15 @@ def expect(offer: Offer, history: History, work: float = WORK) -> Expected:
     the average it takes ``1 / chance`` tries. The second term is what the failed tries cost
     beyond: the time, and a machine that was paid and never came up (a refusal takes
     :data:`REFUSED` seconds and weighs nothing; boots that time out weigh minutes). Tries are
-    counted by cloud, region, type and market, the boot is the median of past ones of the type at
-    that cloud, and where nothing has been seen the constants of this module stand in.
+    counted by cloud, region, type and market; the boot is the median of past ones of the type at
+    that cloud, else what its provider's traits say; where nothing is known the constants of this
+    module stand in.
     """
     kind = (offer.cloud, offer.region, offer.type, offer.market)
     seen = history.tries.get(kind, _NONE)
     boot = history.boots.get((offer.cloud, offer.type))
     if boot is None:
-        boot = BOOTS.get(offer.cloud, BOOT)
+        boot = history.usual.get(offer.cloud, BOOT)
     guess = _CHANCES.get((offer.market, offer.gpu_count > 0), _CHANCE)
     chance = (seen.good + WEIGHT * guess) / (seen.tries + WEIGHT)
     if offer.price is None:
@@ -95,7 +94,8 @@ def words(offer: Offer, expected: Expected, work: float = WORK) -> str:
             text += f", {span(offer.minimum)} billed at least"
     if expected.seen.tries:
         share = 100 * expected.seen.good / expected.seen.tries
-        text += f", {share:.0f} % of {expected.seen.tries} tries worked"
+        tries = "1 try" if expected.seen.tries == 1 else f"{expected.seen.tries} tries"
+        text += f", {share:.0f} % of {tries} worked"
     return text if offer.zone else text + ", zone chosen when tried"
 
 

@@ -35,10 +35,12 @@ class Tries(NamedTuple):
 
 class History(NamedTuple):
     """``tries``: by :data:`Kind`. ``boots``: by (cloud, type), the median of the seconds from the
-    launch until the machine could be used."""
+    launch until the machine could be used. ``usual``: by cloud, those seconds where none was seen.
+    """
 
     tries: Mapping[Kind, Tries] = MappingProxyType({})
     boots: Mapping[tuple[str, str], float] = MappingProxyType({})
+    usual: Mapping[str, float] = MappingProxyType({})
 
 
 def history_of(attempts: Iterable[Attempt]) -> History:

@@ -10,6 +10,9 @@ _ANY_OF = {"B200+": ("B200", "B300"), "A10": ("A10", "A10G"), "A10G": ("A10", "A
 """GPU names that stand for more than one: "this or newer" (Modal's ``B200+``), and Modal's ``A10``,
 once called ``A10G``: a cloud has one or the other."""
 
+_KNOWN_AS = {"A10G": "A10"}
+"""GPUs that a request may mean by another name, as in Modal: AWS's A10G is an A10."""
+
 
 def gpu_rank(resources: Resources, offer: Offer) -> int | None:
     """Which of the acceptable GPUs the offer holds (0 is the best liked); None when none.
@@ -35,6 +38,7 @@ def is_gpu(wanted: GpuRequest, held: str) -> bool:
         return held in _ANY_OF[wanted.name]
     if wanted.name.endswith("!"):
         return held == wanted.name[:-1]
+    held = _KNOWN_AS.get(held, held)
     return held == wanted.name or held.startswith(wanted.name + "-")
 
 

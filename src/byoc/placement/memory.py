@@ -36,6 +36,16 @@ from ..state import Refusal
 
 _SCOPES = ("offer", "type@zone", "zone", "bucket", "spot", "region", "cloud")
 _PERSONAL = ("cloud", "spot", "type")
+_LOOKS_AT = {
+    "offer": ("region", "zone", "type", "market"),
+    "type@zone": ("region", "zone", "type"),
+    "zone": ("region", "zone"),
+    "type": ("type",),
+    "region": ("region",),
+    "cloud": (),
+    "spot": (),
+}
+"""Scope -> the parts of an offer, besides its cloud, that tell whether it is shut."""
 _Key = tuple[str, ...]
 
 
@@ -90,6 +100,8 @@ def refusal_of(
     scope = scope_of(error)
     if not scope:
         return None
+    if scope == "type" and not offer.zone:
+        scope = "offer"  # that it has no zone may be all that was wrong with it
     amounts = [draw.amount for draw in draws if draw.bucket == error.bucket]
     found = Refusal(
         key="",
@@ -123,27 +135,16 @@ def covers(refusal: Refusal, offer: Offer, draws: Sequence[Draw] = ()) -> bool:
     """
     if refusal.cloud != offer.cloud:
         return False
-    scope = refusal.scope
-    if scope in ("cloud", "spot", "type"):
-        return (
-            scope == "cloud"
-            or (scope == "spot" and offer.market == "spot")
-            or (scope == "type" and offer.type == refusal.type)
-        )
-    if refusal.region != offer.region and not (scope == "bucket" and not refusal.region):
-        return False
-    if scope == "bucket":
-        return _drained(refusal, offer, draws)
-    if scope == "region":
-        return True
-    if refusal.zone not in ("", offer.zone):
-        return False
-    same_type = refusal.type == offer.type
-    return (
-        scope == "zone"
-        or (scope == "type@zone" and same_type)
-        or (scope == "offer" and same_type and refusal.market == offer.market)
-    )
+    if refusal.scope == "spot":
+        return offer.market == "spot"
+    if refusal.scope == "bucket":
+        here = refusal.region in ("", offer.region)
+        return here and _drained(refusal, offer, draws)
+    for part in _LOOKS_AT[refusal.scope]:
+        refused = getattr(refusal, part)
+        if refused != getattr(offer, part) and not (part == "zone" and not refused):
+            return False
+    return True
 
 
 def _drained(refusal: Refusal, offer: Offer, draws: Sequence[Draw]) -> bool:
@@ -156,15 +157,9 @@ def _drained(refusal: Refusal, offer: Offer, draws: Sequence[Draw]) -> bool:
 
 def _key(one: Refusal) -> _Key:
     """What names the shut thing; a bucket without a name is named by the offer that met it."""
-    parts: dict[str, _Key] = {
-        "offer": (one.region, one.zone, one.type, one.market),
-        "type@zone": (one.region, one.zone, one.type),
-        "zone": (one.region, one.zone),
-        "bucket": (one.region, one.bucket or f"{one.type}:{one.market}"),
-        "type": (one.type,),
-        "region": (one.region,),
-    }
-    return (one.cloud, one.scope, *parts.get(one.scope, ()))
+    if one.scope == "bucket":
+        return (one.cloud, one.scope, one.region, one.bucket or f"{one.type}:{one.market}")
+    return (one.cloud, one.scope, *(getattr(one, part) for part in _LOOKS_AT[one.scope]))
 
 
 class Memory:

@@ -49,7 +49,9 @@ class Rules(NamedTuple):
 
     def refusal(self, offer: Offer) -> str:
         """Why the offer will not do, in a few words; empty when it will."""
-        return self._forbidden(offer) or refusal(self.resources, offer)
+        return (
+            self._forbidden(offer) or refusal(self.resources, offer) or self._too_dear(offer)
+        )  # the price last: what does not hold the request is not too dear
 
     def of_zone(self, offer: Offer) -> str:
         """The rest of :meth:`refusal` for an offer of which only zone and price are new."""
@@ -75,7 +77,7 @@ class Rules(NamedTuple):
             return f"is in {offer.region}, allowed: {', '.join(self.regions)}"
         if self.market and offer.market != self.market:
             return f"is {offer.market}, asked for {self.market}"
-        return self._too_dear(offer)
+        return ""
 
     def _excluded(self, offer: Offer) -> str:
         for pattern in self.exclude:

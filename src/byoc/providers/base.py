@@ -137,7 +137,8 @@ class Traits(NamedTuple):
     ``self_end``: what becomes of a machine that shuts itself down: ``gone`` | ``stopped`` (its disk
     is still paid) | ``billed`` (all of it is). ``regional``: it sells by region and zone, so that
     :meth:`Provider.survey` has something to say. ``shared_host``: its instances are one and the
-    same machine, so that more of them hold no more.
+    same machine, so that more of them hold no more. ``boot``: seconds from a launch to a machine
+    that can be used, in order of magnitude, for as long as none of ours has been seen.
     """
 
     end_command: tuple[str, ...]
@@ -151,6 +152,7 @@ class Traits(NamedTuple):
     self_end: str = "gone"
     regional: bool = False
     shared_host: bool = False
+    boot: float = 60.0
 
 
 class Finding(NamedTuple):

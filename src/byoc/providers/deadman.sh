@@ -7,7 +7,7 @@ known=/run/byoc-deadline
 look=2
 pause=20
 patience=90
-echo -1000 >/proc/$$/oom_score_adj
+echo -1000 2>/dev/null >/proc/$$/oom_score_adj
 trap '' HUP INT
 # Only a whole machine may be switched off by the kernel's own key: never the host of a namespace.
 whole=

@@ -13,6 +13,7 @@ import io
 import marshal
 import os
 import shlex
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,9 +107,8 @@ def build(cache: Path | None = None) -> Bundle:
         mark.update(f"{name}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
     boot = (_PACKAGE / "runtime_agent" / "boot.py").read_bytes()
     kept = cache / f"agent-{mark.hexdigest()}.pyz" if cache else None
-    if kept is not None and kept.exists():
-        data = kept.read_bytes()
-    else:
+    data = _kept(kept)
+    if data is None:
         data = _zip(sources)
         if kept is not None:
             _keep(kept, data)
@@ -116,11 +116,20 @@ def build(cache: Path | None = None) -> Bundle:
     return Bundle(data, digest, boot)
 
 
+def _kept(path: Path | None) -> bytes | None:
+    try:
+        return path.read_bytes() if path is not None else None
+    except FileNotFoundError:  # or another client has just made room for its own
+        return None
+
+
 def _keep(path: Path, data: bytes) -> None:
     """Write atomically; older bundles of this cache go."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     for old in path.parent.glob("agent-*.pyz"):
-        old.unlink(missing_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    fresh.write_bytes(data)
-    fresh.replace(path)
+        if old != path:
+            old.unlink(missing_ok=True)
+    handle, fresh = tempfile.mkstemp(".new", "agent-", path.parent)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    os.replace(fresh, path)

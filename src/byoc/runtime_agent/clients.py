@@ -162,6 +162,8 @@ class Door:
         end, ttl = [str(word) for word in hello["end"]], float(hello["ttl"])
         problem = self._refusal(hello, fresh)
         if not problem:
+            if hello.get("home"):
+                agent.host.belongs_to(str(hello["home"]))
             agent.host.extend(ttl)
             problem = "" if fresh else self._resumed(int(hello["received"]))
         if problem:

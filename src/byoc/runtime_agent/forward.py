@@ -33,6 +33,8 @@ SMALL = 1024
 class Tap:
     """One container's descriptors, watched."""
 
+    read = staticmethod(containers.read_some)
+
     def __init__(self, agent: Agent, container: containers.Container) -> None:
         self.agent = agent
         self.container = container
@@ -135,7 +137,7 @@ class Tap:
         container = self.container
         if not mask & READ or container.output is None:
             return
-        data = containers.read_some(container.output)
+        data = self.read(container.output)
         if data:
             if container.logs:
                 self._logs_first()
@@ -217,7 +219,7 @@ class Tap:
             if not agent.room(container.stream):
                 agent.slow.add(self)
                 return
-            data = containers.read_some(container.output)
+            data = self.read(container.output)
             if not data:
                 break
             agent.link.send(container.stream, data)

@@ -34,6 +34,18 @@ class Host:
         self.end_command: List[str] = []
         self.ending = False
 
+    def belongs_to(self, home: str) -> None:
+        """The dead-man looks for the lease below ``home``, whatever HOME says here."""
+        if os.path.realpath(home) == os.path.realpath(os.path.expanduser("~")):
+            return
+        folder = os.path.join(home, ".byoc")
+        try:
+            os.makedirs(folder, 0o700, exist_ok=True)
+        except OSError as error:
+            note("the lease cannot be where the dead-man looks for it: %s" % error)
+        else:
+            self._path = os.path.join(folder, "lease")
+
     def extend(self, seconds: float) -> None:
         """The machine may live ``seconds`` from now; also shortens (an idle window).
 

@@ -7,16 +7,18 @@ import json
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict
+from typing import TYPE_CHECKING, Any, Callable, Dict, List
 
+from .. import _lazy
 from ..wire.messages import Message
 from . import artifacts, containers, envbuild, family, filestore, uvbin
 from .host import note
 
 if TYPE_CHECKING:
+    from . import notices
     from .agent import Agent
 
-LEFT_OUT = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "PYTHONPATH", "PYTHONHOME")
+LEFT_OUT = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "PYTHONPATH", "PYTHONHOME", "BYOC_MOMENTS")
 """Variables of the SSH session that user code must not see."""
 STOP_PAUSE = 0.001
 """Seconds between telling a container to start nothing more and reading what it has started: ten
@@ -31,9 +33,12 @@ class Requests:
         self.store = filestore.FileStore(os.path.abspath("."))
         self._filing = threading.Lock()
         self._writers: Dict[str, filestore.BlobWriter] = {}
+        self._watches = False
+        self._notices: List[Dict[str, Any]] = []
         self.handlers: Dict[str, Callable[[Message], None]] = {
             "lease": self.lease,
             "release": self.release,
+            "watch": self.watch,
             "end": self.end,
             "files": self.files,
             "blobs": self.blobs,
@@ -102,6 +107,23 @@ class Requests:
         self.reply(message.head)
         self.agent._write()
         self.agent.end_host()
+
+    def watch(self, message: Message) -> None:
+        """Tell this session when ``source`` says that the machine is taken away, by words
+        ``notice``; also what was said before."""
+        if not self._watches:
+            watcher = _lazy.load("byoc.runtime_agent.notices:Watcher")  # http.client takes 20 ms
+            source, seconds = str(message.head["source"]), float(message.head["seconds"])
+            watcher(source, seconds, lambda n: self.agent.soon(lambda: self._noticed(n)))
+            self._watches = True
+        for known in self._notices:
+            self.agent.send(known)
+
+    def _noticed(self, notice: notices.Notice) -> None:
+        note("%r" % (notice,))
+        self._notices.append(dict(t="notice", **notice._asdict()))
+        if self.agent.session:
+            self.agent.send(self._notices[-1])
 
     # --- files and environments -----------------------------------------------------------
 

@@ -184,7 +184,7 @@ class Journal:
         return kept
 
     def refusals(self, now: float) -> list[Refusal]:
-        """Those that still hold, the latest first."""
+        """Those that hold after ``now``, the latest first; of 0, all that are kept."""
         return self._select(Refusal, "refusals WHERE until>? ORDER BY at DESC, key", (now,))
 
     def forget(self, keys: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
 """Apache Libcloud's GCE driver at work on an emulated project; runs in Libcloud's own environment.
 
-    python libcloud_gce.py ENDPOINT PROJECT ZONE KEY_FILE TOKEN_FILE list|destroy [NAME]
+    python libcloud_gce.py ENDPOINT PROJECT ZONE KEY_FILE TOKEN_FILE list|create|destroy [NAME]
 
 Prints JSON. TOKEN_FILE holds an access token as Libcloud caches it: the driver's own exchange of a
 key for a token goes to Google only.
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from libcloud.common.google import GoogleBaseAuthConnection
 from libcloud.compute.drivers import gce
 
+PUBLISHER, FAMILY = "ubuntu-os-cloud", "ubuntu-2204-lts"
 endpoint, project, zone, key_file, token_file, verb, *names = sys.argv[1:]
 address = urlsplit(endpoint)
 gce.GCEConnection.host = GoogleBaseAuthConnection.host = address.hostname
@@ -57,6 +58,11 @@ if verb == "list":
         for node in driver.list_nodes(ex_zone=zone)
     ]
     print(json.dumps(found))
+elif verb == "create":
+    (name,) = names
+    image = driver.ex_get_image_from_family(FAMILY, ex_project_list=[PUBLISHER])
+    node = driver.create_node(name, "e2-medium", image, location=zone)
+    print(json.dumps({"name": node.name, "state": node.extra["status"]}))
 else:
     (name,) = names
     print(json.dumps(driver.destroy_node(driver.ex_get_node(name, zone))))

@@ -14,7 +14,7 @@ from ...errors import Error
 from ...fleet.registry import Registry, registry
 from ...providers.base import Finding
 from ...settings import LOCAL
-from .. import complete, context, failure
+from .. import complete, context, failure, logged
 from ..command import command
 from ..console import Console
 from ..options import parsed
@@ -51,7 +51,8 @@ def check(
     wanted = chosen or list(settings.used_clouds())
     known = registry(settings, os.environ, SYSTEM)
     others = [] if chosen or settings.clouds else [name for name in known if name != LOCAL]
-    findings = _all(known, wanted)
+    with logged.told(console):
+        findings = _all(known, wanted)
     failed = any(one.level == "fail" for found in findings.values() for one in found)
     code = failure.NO if failed else 0
     if console.as_json:

@@ -65,8 +65,8 @@ def _summarize(console: Console, told: Mapping[str, Any]) -> None:
     """A few lines for people, on stderr."""
     calls = sum(sum(by_op.values()) for by_op in told["calls"].values())
     console.say(
-        f"emulated: {told['booted']} instances booted, {told['billed_seconds']:.1f} s billed, "
-        f"${told['dollars']:.4f}; {calls} requests, {len(told['refused'])} of them refused"
+        f"emulated: {_instances(told['booted'])} booted, {told['billed_seconds']:.1f} s billed, "
+        f"${told['dollars']:.2g}; {calls} requests, {len(told['refused'])} of them refused"
     )
     if told["alive"]:
         console.say(f"still alive at the end: {', '.join(told['alive'])}")
@@ -77,3 +77,7 @@ def _summarize(console: Console, told: Mapping[str, Any]) -> None:
         console.say(f"an event met no instance: {event['action']} ({event['cloud']})")
     for problem in told["problems"]:
         console.say(f"the emulator failed at: {problem}")
+
+
+def _instances(number: int) -> str:
+    return f"{number} instance{'' if number == 1 else 's'}"

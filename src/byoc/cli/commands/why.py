@@ -106,14 +106,15 @@ def _tell_error(console: Console, run: Run) -> None:
 
 def _lines(one: Attempt, now: float) -> list[str]:
     """One attempt: the offer and why it was tried, what came of it, what byoc did next."""
-    reason = f"  ({one.reason})" if one.reason else ""
-    found = [f"{one.seq}. {one.offer}{reason}", f"   {_outcome(one, now)}"]
-    found += [f"   {text}" for text in (one.message, *_facts(one, now)) if text]
+    found = [f"{one.seq}. {one.offer}"]
+    told = (one.reason, _outcome(one, now), one.message, *_facts(one, now))
+    found += [f"   {text}" for text in told if text]
     if one.console:
         found.append("   the machine printed at last:")
         found += [f"     {line}" for line in one.console.rstrip().splitlines()[-_CONSOLE:]]
     if one.step:
-        found.append(f"   next: {one.step}")
+        until = f" (until {records.moment(one.remembered)[-8:]})" if one.remembered else ""
+        found.append(f"   next: {one.step}{until}")
     if one.hint:
         found.append(f"   hint: {one.hint}")
     return found
@@ -135,6 +136,8 @@ def _outcome(one: Attempt, now: float) -> str:
 def _facts(one: Attempt, now: float) -> list[str]:
     """The vendor's request id, and until when byoc keeps off what."""
     found = [f"request {one.request_id}"] if one.request_id else []
+    if one.step:  # says it
+        return found
     if one.remembered > now:
         left = records.span(one.remembered - now)
         until = records.moment(one.remembered)[-8:]

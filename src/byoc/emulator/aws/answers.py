@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...pricing import catalog
+from .. import prices
 from ..ports import World
 from . import places
 from .refusals import refusal
@@ -17,8 +18,6 @@ CONSOLE = 64 * 1024
 """Bytes of a machine's output that EC2 keeps."""
 SPREAD = 0.03
 """By how much the spot price of a zone exceeds that of the zone before it."""
-USUAL_SPOT = 0.4
-"""Of the on-demand price, where the catalogue knows no spot price."""
 
 Params = Mapping[str, Any]
 Answer = Callable[[str, Params], dict[str, Any]]
@@ -64,7 +63,7 @@ class Answers:
                 "Timestamp": now,
             }
             for kind in wanted
-            if (price := _spot_price(region, kind)) is not None
+            if (price := prices.price(CLOUD, region, kind, "spot").hourly) is not None
             for place, zone in enumerate(places.sold(region).get(kind, ()))
         ]
         return {"SpotPriceHistory": history, "NextToken": ""}
@@ -102,14 +101,6 @@ def _filter(params: Params, name: str) -> list[str]:
         if one.get("Name") == name
         for value in one.get("Values", ())
     ]
-
-
-def _spot_price(region: str, kind: str) -> float | None:
-    spot = catalog.find(CLOUD, region, kind, "spot")
-    if spot is not None and spot.price is not None:
-        return spot.price
-    usual = catalog.find(CLOUD, region, kind, "on-demand")
-    return usual.price * USUAL_SPOT if usual is not None and usual.price is not None else None
 
 
 def _spot_request(rented: Rented) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class AwsFacade:
         user = f"arn:aws:iam::{self._account}:user/byoc"
         self._rentals = Rentals(world, self._account)
         moto = create_backend_app("ec2")
+        moto.config["PROPAGATE_EXCEPTIONS"] = True  # a mistake of ours is told where it is made
         keys = {self._key: self._secret}
         front = Front(world, self._account, user, keys, self._rentals, moto)
         self._server = _Server(front)

@@ -208,12 +208,15 @@ class Front:
         with self._rentals.lock:
             if call.op == "RunInstances":
                 self._rentals.admit(call.region, call.params)
-            chunks, line, _ = run_wsgi_app(self._moto, environ, buffered=True)
+            try:
+                chunks, line, _ = run_wsgi_app(self._moto, environ, buffered=True)
+            except NotImplementedError as error:
+                raise Refusal("NotEmulated", f"{call.op}: {error}", 501) from error
             body = b"".join(chunks)
         status = int(line.split()[0])
         if status == 200:
             return body
-        raise _moto_refusal(call, status, body)
+        raise _moto_refusal(status, body)
 
     def _ignored(self, call: Call) -> Reply:
         """Say yes and do nothing. Only an end can be ignored so that nobody notices."""
@@ -285,13 +288,12 @@ def _not_emulated(call: Call) -> Refusal:
     return Refusal("NotEmulated", f"{call.service}:{call.op} is real, but not emulated", 501)
 
 
-def _moto_refusal(call: Call, status: int, body: bytes) -> Refusal:
-    """moto's refusal; what it has not built is told as such."""
-    try:
-        root = ET.fromstring(body)  # noqa: S314 - moto's own text
-        code = next(one.text or "" for one in root.iter() if one.tag.endswith("Code"))
-        message = next((one.text or "" for one in root.iter() if one.tag.endswith("Message")), "")
-    except (ET.ParseError, StopIteration):
-        _LOG.error("moto answered %s with %d: %s", call.op, status, body[:2000])
-        return _not_emulated(call)
-    return Refusal(code, message, status)
+def _moto_refusal(status: int, body: bytes) -> Refusal:
+    """moto's refusal, as ours."""
+    root = ET.fromstring(body)  # noqa: S314 - moto's own text
+    told = {_tag(one.tag): one.text or "" for one in root.iter()}
+    return Refusal(told["Code"], told.get("Message", ""), status)
+
+
+def _tag(name: str) -> str:
+    return name.rpartition("}")[2]

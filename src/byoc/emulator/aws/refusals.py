@@ -16,10 +16,10 @@ _TABLE: Mapping[str, tuple[int, str]] = {
     "InsufficientInstanceCapacity": (
         500,
         (
-            "We currently do not have sufficient {type} capacity in the Availability Zone you"
-            " requested ({zone}). Our system will be working on provisioning additional capacity. You can"
-            " currently get {type} capacity by not specifying an Availability Zone in your request or"
-            " choosing {others}."
+            "We currently do not have sufficient {type} capacity in the Availability Zone you "
+            "requested ({zone}). Our system will be working on provisioning additional "
+            "capacity. You can currently get {type} capacity by not specifying an "
+            "Availability Zone in your request or choosing {others}."
         ),
     ),
     "InsufficientHostCapacity": (500, "There is not enough capacity on the Dedicated Hosts."),
@@ -27,39 +27,40 @@ _TABLE: Mapping[str, tuple[int, str]] = {
     "Unsupported": (
         400,
         (
-            "Your requested instance type ({type}) is not supported in your requested Availability"
-            " Zone ({zone}). Please retry your request by not specifying an Availability Zone or choosing"
-            " {others}."
+            "Your requested instance type ({type}) is not supported in your requested "
+            "Availability Zone ({zone}). Please retry your request by not specifying an "
+            "Availability Zone or choosing {others}."
         ),
     ),
     "VcpuLimitExceeded": (
         400,
         (
-            "You have requested more vCPU capacity than your current vCPU limit of {limit} allows for"
-            " the instance bucket that the specified instance type belongs to. Please visit"
-            " http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit."
+            "You have requested more vCPU capacity than your current vCPU limit of {limit} "
+            "allows for the instance bucket that the specified instance type belongs to. "
+            "Please visit http://aws.amazon.com/contact-us/ec2-request to request an "
+            "adjustment to this limit."
         ),
     ),
     "MaxSpotInstanceCountExceeded": (400, "Max spot instance count exceeded"),
     "InstanceLimitExceeded": (
         400,
         (
-            "You have requested more instances ({limit}) than your current instance limit allows for"
-            " the specified instance type."
+            "You have requested more instances ({limit}) than your current instance limit "
+            "allows for the specified instance type."
         ),
     ),
     "SpotMaxPriceTooLow": (
         400,
         (
-            "Your Spot request price of 0.01 is lower than the minimum required Spot request"
-            " fulfillment price of 0.5."
+            "Your Spot request price of 0.01 is lower than the minimum required Spot request "
+            "fulfillment price of 0.5."
         ),
     ),
     "InsufficientFreeAddressesInSubnet": (
         400,
         (
-            "There are not enough free addresses in subnet 'subnet-0' to satisfy the requested number"
-            " of instances."
+            "There are not enough free addresses in subnet 'subnet-0' to satisfy the "
+            "requested number of instances."
         ),
     ),
     "RequestLimitExceeded": (503, "Request limit exceeded."),
@@ -69,25 +70,25 @@ _TABLE: Mapping[str, tuple[int, str]] = {
     "UnauthorizedOperation": (
         403,
         (
-            "You are not authorized to perform this operation. User: {user} is not authorized to"
-            " perform: ec2:{op} on resource: {resource} because no identity-based policy allows the"
-            " ec2:{op} action. Encoded authorization failure message: {encoded}"
+            "You are not authorized to perform this operation. User: {user} is not authorized "
+            "to perform: ec2:{op} on resource: {resource} because no identity-based policy "
+            "allows the ec2:{op} action. Encoded authorization failure message: {encoded}"
         ),
     ),
     "AccessDenied": (403, "User: {user} is not authorized to perform: {service}:{op}"),
     "AccessDeniedException": (
         400,
         (
-            "User: {user} is not authorized to perform: {service}:{op} on resource: * because no"
-            " identity-based policy allows the {service}:{op} action"
+            "User: {user} is not authorized to perform: {service}:{op} on resource: * because "
+            "no identity-based policy allows the {service}:{op} action"
         ),
     ),
     "AuthFailure": (401, "AWS was not able to validate the provided access credentials"),
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted": (
         403,
         (
-            "The provided credentials do not have permission to create the service-linked role for EC2"
-            " Spot Instances."
+            "The provided credentials do not have permission to create the service-linked "
+            "role for EC2 Spot Instances."
         ),
     ),
     "ExpiredToken": (403, "The security token included in the request is expired"),
@@ -97,8 +98,8 @@ _TABLE: Mapping[str, tuple[int, str]] = {
     "SignatureDoesNotMatch": (
         403,
         (
-            "The request signature we calculated does not match the signature you provided. Check your"
-            " AWS Secret Access Key and signing method."
+            "The request signature we calculated does not match the signature you provided. "
+            "Check your AWS Secret Access Key and signing method."
         ),
     ),
     "MissingAuthenticationToken": (403, "Request is missing Authentication Token"),
@@ -110,23 +111,24 @@ _TABLE: Mapping[str, tuple[int, str]] = {
     "PendingVerification": (
         400,
         (
-            "Your request for accessing resources in this region is being validated, and you will not"
-            " be able to launch additional resources in this region until the validation is complete."
+            "Your request for accessing resources in this region is being validated, and you "
+            "will not be able to launch additional resources in this region until the "
+            "validation is complete."
         ),
     ),
     "Blocked": (400, "This account is currently blocked and not recognized as a valid account."),
     "IdempotentParameterMismatch": (
         400,
         (
-            "Arguments on this idempotent request are inconsistent with arguments used in previous"
-            " request(s)."
+            "Arguments on this idempotent request are inconsistent with arguments used in "
+            "previous request(s)."
         ),
     ),
     "IdempotentInstanceTerminated": (
         400,
         (
-            "The client token you have provided is associated with a terminated instance. Please use a"
-            " different client token."
+            "The client token you have provided is associated with a terminated instance. "
+            "Please use a different client token."
         ),
     ),
     "InternalError": (500, "An internal error has occurred"),

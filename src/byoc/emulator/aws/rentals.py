@@ -194,6 +194,7 @@ class Rentals:
         nic.public_ip = None
         rented = Rented(instance, spot, self._world.address(CLOUD) if public else "")
         rented.request_tags = tags.get("spot-instances-request", {})
+        instance.security_groups = list(nic.group_set)
         instance.cpu_options = places.cpu_options(instance.instance_type)
         instance.spot_instance_request_id = rented.request or None
         instance.lifecycle = "spot" if spot else None

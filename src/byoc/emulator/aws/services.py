@@ -82,7 +82,8 @@ class Services:
     # --- XML ----------------------------------------------------------------------------------
 
     def _identity(self, region: str, params: Params) -> str:
-        return f"<Arn>{self._user}</Arn><UserId>AIDAEMULATED</UserId><Account>{self._account}</Account>"
+        account = f"<Account>{self._account}</Account>"
+        return f"<Arn>{self._user}</Arn><UserId>AIDAEMULATED</UserId>{account}"
 
     def _decoded(self, region: str, params: Params) -> str:
         try:

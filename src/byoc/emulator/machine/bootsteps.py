@@ -299,6 +299,6 @@ def _decoders(name: str) -> Callable[[bytes], bytes]:
 
 def _unbase64(data: bytes) -> bytes:
     try:
-        return base64.b64decode(data)
+        return base64.b64decode(b"".join(data.split()), validate=True)
     except binascii.Error as error:
         raise ValueError(f"not base64: {error}") from None

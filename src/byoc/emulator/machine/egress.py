@@ -7,6 +7,7 @@ the link-local net, where a host's own metadata service is, nor other private ad
 from __future__ import annotations
 
 import contextlib
+import io
 import ipaddress
 import logging
 import os
@@ -14,7 +15,6 @@ import select
 import socket
 import threading
 from http.client import HTTPException, HTTPMessage, parse_headers
-from io import BufferedReader
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -62,44 +62,35 @@ def _serve(near: socket.socket) -> None:
 
 
 def _request(near: socket.socket) -> None:
-    with near.makefile("rb") as reader:
-        assert isinstance(reader, BufferedReader)
-        words = reader.readline(PIECE).decode("latin-1").split()
-        if len(words) != 3:
-            raise Refusal(400, "not a request")
-        headers = parse_headers(reader)
-        method, where, version = words
-        if method == "CONNECT":
-            host, _, port = where.rpartition(":")
-            target = _Target(host.strip("[]"), int(port))
-            first = b""
-        else:
-            parts = urlsplit(where)
-            if parts.scheme != "http" or not parts.hostname:
-                raise Refusal(400, "only http:// and CONNECT are forwarded")
-            target = _Target(parts.hostname, parts.port or 80)
-            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            first = _head(method, path, version, headers)
-        with _connected(target) as far:
-            if first:
-                far.sendall(first)
-            else:
-                near.sendall(b"HTTP/1.1 200 established\r\n\r\n")
-            waiting = reader.peek() if reader.raw is not None and _has_more(near, reader) else b""
-            if waiting:
-                far.sendall(waiting)
+    head = io.BytesIO(_read_head(near))
+    words = head.readline().decode("latin-1").split()
+    if len(words) != 3:
+        raise Refusal(400, "not a request")
+    method, where, version = words
+    if method == "CONNECT":
+        host, _, port = where.rpartition(":")
+        with _connected(_Target(host.strip("[]"), int(port))) as far:
+            near.sendall(b"HTTP/1.1 200 established\r\n\r\n")
             _join(near, far)
+        return
+    parts = urlsplit(where)
+    if parts.scheme != "http" or not parts.hostname:
+        raise Refusal(400, "only http:// and CONNECT are forwarded")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    with _connected(_Target(parts.hostname, parts.port or 80)) as far:
+        far.sendall(_head(method, path, version, parse_headers(head)))
+        _join(near, far)
 
 
-def _has_more(near: socket.socket, reader: BufferedReader) -> bool:
-    """Whether bytes came along with the head: ``peek`` would wait for some otherwise."""
-    near.setblocking(False)
-    try:
-        return bool(reader.peek(1))
-    except BlockingIOError:
-        return False
-    finally:
-        near.settimeout(HEAD_TIMEOUT)
+def _read_head(peer: socket.socket) -> bytes:
+    """Up to the empty line and not a byte further: what follows is not ours."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        piece = peer.recv(1)
+        if not piece or len(head) > PIECE:
+            raise Refusal(400, "not a whole request")
+        head += piece
+    return head
 
 
 def _head(method: str, path: str, version: str, headers: HTTPMessage) -> bytes:
@@ -117,47 +108,41 @@ def _connected(target: _Target) -> socket.socket:
     """A connection to a target that machines may reach, through this host's own proxy if it has
     one. Raises Refusal."""
     proxy = next((os.environ[name] for name in _VARIABLES if os.environ.get(name)), "")
-    _must_be_allowed(target, by_name=bool(proxy))
+    for_packages = target in _package_hosts()
     try:
-        if proxy and target not in _indexes():
+        if proxy and not for_packages and _number(target.host) is None:
             return _through(proxy, target)
-        address = _allowed_address(target)
-        return socket.create_connection((address, target.port), HEAD_TIMEOUT)
+        return socket.create_connection((_address(target, for_packages), target.port), HEAD_TIMEOUT)
     except OSError as error:
         raise Refusal(502, f"{target.host}:{target.port}: {error}") from None
 
 
-def _must_be_allowed(target: _Target, by_name: bool) -> None:
-    """Numbers are looked at as they are; names, where this host resolves them itself, later."""
+def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        number = ipaddress.ip_address(target.host)
+        return ipaddress.ip_address(host)
     except ValueError:
-        if target.host.lower() in ("localhost", "metadata.google.internal") and not by_name:
-            raise Refusal(403, f"{target.host} is not reached from here") from None
-        return
-    if not number.is_global and target not in _indexes():
-        raise Refusal(403, f"{target.host} is not a public address")
+        return None
 
 
-def _allowed_address(target: _Target) -> str:
+def _address(target: _Target, for_packages: bool) -> str:
+    """Where to connect. Names are resolved here and the number is what counts, so that no name
+    leads where a number would not."""
     found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    addresses = [str(row[4][0]) for row in found]
-    if target in _indexes():
-        return addresses[0]
-    public = [one for one in addresses if ipaddress.ip_address(one).is_global]
-    if not public:
-        raise Refusal(403, f"{target.host} is not at a public address")
-    return public[0]
+    for row in found:
+        number = ipaddress.ip_address(str(row[4][0]).partition("%")[0])
+        if number.is_global or (for_packages and not number.is_link_local):
+            return str(number)
+    raise Refusal(403, f"{target.host} is not at a public address")
 
 
-def _indexes() -> set[_Target]:
-    """Where this host's settings say that packages come from, private or not; but never the
-    link-local net."""
-    found = set()
+def _package_hosts() -> set[_Target]:
+    """Where packages come from, by default and by this host's settings. These may be at private
+    addresses, as a company's mirror is."""
+    found = {_Target("pypi.org", 443), _Target("files.pythonhosted.org", 443)}
     for name in _INDEXES:
         for word in os.environ.get(name, "").split():
-            parts = urlsplit(word.partition("=")[2] if "=" in word.split(":")[0] else word)
-            if parts.hostname and not parts.hostname.startswith("169.254."):
+            parts = urlsplit(word[word.find("http") :])
+            if parts.hostname:
                 usual = 443 if parts.scheme == "https" else 80
                 found.add(_Target(parts.hostname, parts.port or usual))
     return found
@@ -168,15 +153,9 @@ def _through(proxy: str, target: _Target) -> socket.socket:
     far = socket.create_connection((parts.hostname or "", parts.port or 80), HEAD_TIMEOUT)
     place = f"{target.host}:{target.port}"
     far.sendall(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        piece = far.recv(1)
-        if not piece or len(answer) > PIECE:
-            break
-        answer += piece
-    if b" 200 " not in answer.split(b"\r\n")[0]:
+    said = _read_head(far).split(b"\r\n")[0].decode("latin-1")
+    if " 200 " not in f"{said} ":
         far.close()
-        said = answer.split(b"\r\n")[0].decode("latin-1")
         raise Refusal(502, f"this host's proxy refuses {place}: {said}")
     return far
 

@@ -6,6 +6,7 @@ to here; one thread listens to all of them, and to the listeners of the machines
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -68,13 +69,15 @@ class _Room:
 
 
 class RealKeeper:
-    """Keeps real machines. ``folder``: made here, and removed with all that is in it.
+    """Keeps real machines. ``folder``: made here, and removed with all that is in it; should this
+    process be killed, the folder above it is removed as well.
 
     Raises BootError when this host cannot have such machines.
     """
 
     def __init__(self, doors: Doors, folder: Path) -> None:
         _must_be_possible()
+        _must_read_boot_data()
         self._doors = doors
         self._folder = folder
         self._layout = plans.layout()
@@ -88,14 +91,17 @@ class RealKeeper:
         self._sources: dict[int, Callable[[], None]] = {}
         self._poll = select.epoll()
         self._closing = False
+        self._wake, self._waker = socket.socketpair()
         self._peer, self._nursery = _start_nursery(folder)
         try:
             self._memory_disk = self._trial()
         except BaseException:
-            self._peer.close()
+            for one in (self._peer, self._wake, self._waker):
+                one.close()
             self._nursery.wait()
             raise
         self._workers = ThreadPoolExecutor(SERVERS, thread_name_prefix="emulator-metadata")
+        self._watch(self._wake, lambda: None)
         self._watch(self._peer, self._hear_nursery)
         self._thread = threading.Thread(target=self._run, name="emulator-machines", daemon=True)
         self._thread.start()
@@ -210,15 +216,18 @@ class RealKeeper:
             if self._closing:
                 return
             self._closing = True
-        self._peer.shutdown(socket.SHUT_RDWR)  # our thread sees it too
+        self._waker.send(b"x")
         self._thread.join()
+        if self._nursery.poll() is None:
+            self._tell_nursery({"do": "end"})
+        self._peer.shutdown(socket.SHUT_RDWR)
         self._nursery.wait()
         self._workers.shutdown(wait=True, cancel_futures=True)
         with self._lock:
             for room in self._rooms.values():
                 self._leave(room, silently=False)
-        for ghost in (*self._ghosts, self._peer):
-            ghost.close()
+        for one in (*self._ghosts, self._peer, self._wake, self._waker):
+            one.close()
         self._poll.close()
         shutil.rmtree(self._folder, ignore_errors=True)  # the nursery has, unless it was killed
 
@@ -260,14 +269,13 @@ class RealKeeper:
             self._ended(room, message["status"])
 
     def _lose_nursery(self) -> None:
-        """It was killed, and all machines with it; or we have told it to end."""
+        """It was killed, and all machines with it."""
+        _LOG.error("the process that keeps the machines has ended, and they with it")
         with self._lock:
             self._unwatch(self._peer)
             rooms = [room for room in self._by_name.values() if room.peer is not None]
-        if not self._closing:
-            _LOG.error("the process that keeps the machines has ended, and they with it")
-            for room in rooms:
-                self._ended(room, signal.SIGKILL)
+        for room in rooms:
+            self._ended(room, signal.SIGKILL)
 
     def _hear_machine(self, room: _Room) -> None:
         while room.peer is not None:
@@ -382,10 +390,17 @@ class RealKeeper:
                 self._tell_nursery({"do": what, "key": room.folder.name})
 
     def _tell_nursery(self, message: dict[str, Any], handles: tuple[int, ...] = ()) -> None:
-        try:
-            messages.send(self._peer, message, handles)
-        except OSError as error:
-            _LOG.error("the machines' keeper does not answer: %s", error)
+        """Waits while it is busy: many machines may be asked for at once."""
+        while True:
+            try:
+                messages.send(self._peer, message, handles)
+                return
+            except BlockingIOError as error:
+                if not select.select([], [self._peer], [], START)[1]:
+                    raise BootError("the process that makes machines is stuck") from error
+            except OSError as error:
+                _LOG.error("the process that makes machines does not answer: %s", error)
+                return
 
     def _note(self, room: _Room, text: str) -> None:
         with room.console.open("a", encoding="utf-8") as file:
@@ -416,10 +431,19 @@ def _must_be_possible() -> None:
         )
 
 
+def _must_read_boot_data() -> None:
+    if importlib.util.find_spec("yaml") is None:
+        raise BootError(
+            "emulated machines need PyYAML, to read their boot data",
+            hints=("Run: pip install 'byoc-cloud[emulator]'",),
+        )
+
+
 def _start_nursery(folder: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = messages.pair()
     with theirs:
-        argv = [base_python(), "-I", "-S", "-c", _START, _HERE, str(theirs.fileno()), str(folder)]
+        argv = [base_python(), "-I", "-S", "-c", _START, _HERE, str(theirs.fileno())]
+        argv += [str(folder), str(folder.parent)]
         nursery = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,

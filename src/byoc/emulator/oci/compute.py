@@ -97,7 +97,9 @@ class Compute:
         source = body.get("sourceDetails") or {"imageId": body.get("imageId")}
         if source.get("sourceType") == "bootVolume":
             raise Refusal(501, "NotImplemented", "instances from boot volumes are not emulated")
-        image = self._store.get(str(source.get("imageId")), "Image")
+        if not source.get("imageId"):
+            raise wrong("sourceDetails.imageId must not be null", "MissingParameter")
+        image = self._store.get(str(source["imageId"]), "Image")
         size = source.get("bootVolumeSizeInGBs")
         if size is not None and not SMALLEST_DISK <= int(size) <= 32_768:
             raise wrong("bootVolumeSizeInGBs must be between 50 and 32768")

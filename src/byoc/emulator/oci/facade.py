@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from ..ports import World
+from ..ports import Reply, World
 from . import server
 from .account import Account
 from .compute import Compute
@@ -17,6 +17,9 @@ from .schema import load
 from .store import Store
 from .usage import Usage
 from .work import Work
+
+STOP_POLL = 0.02
+"""Seconds between two looks at whether to stop."""
 
 
 class OciFacade:
@@ -46,11 +49,14 @@ class OciFacade:
             **Network(self._store).handlers(),
             **Identity(self._store, self._account).handlers(),
         }
-        service = server.Service(world, schema, handlers, self._account, principals, empty_pages)
-        self._listener = server.listen(service)
+        self._service = server.Service(
+            world, schema, handlers, self._account, principals, empty_pages
+        )
+        metadata.api = lambda request: _reply(self._service.answer(request))
+        self._listener = server.listen(self._service)
         self._config = folder / "oci.cfg"
         self._thread = threading.Thread(
-            target=self._listener.serve_forever, name="emulator-oci", daemon=True
+            target=self._listener.serve_forever, args=(STOP_POLL,), name="emulator-oci", daemon=True
         )
 
     @property
@@ -93,14 +99,10 @@ class OciFacade:
         self._world.later(notice, lambda: self._compute.end(one))
 
     def leftovers(self) -> list[dict[str, str]]:
-        """Boot volumes without an instance, and networks (free, yet there)."""
+        """Boot volumes without an instance. Networks cost nothing."""
         used = [one.notes["disk"] for one in self._store.living(["Instance"])]
         disks = [one for one in self._store.every("BootVolume") if one not in used]
-        nets = self._store.every("Vcn")
-        return [
-            *({"kind": "disk", "id": one.id, "region": one.region} for one in disks),
-            *({"kind": "network", "id": one.id, "region": one.region} for one in nets),
-        ]
+        return [{"kind": "disk", "id": one.id, "region": one.region} for one in disks]
 
     def stop(self) -> None:
         """Serve no more."""
@@ -108,3 +110,9 @@ class OciFacade:
             self._listener.shutdown()
             self._thread.join()
         self._listener.server_close()
+
+
+def _reply(answer: server.Answer) -> Reply:
+    if answer.drop:
+        return Reply(504)
+    return Reply(answer.status, answer.body, answer.type)

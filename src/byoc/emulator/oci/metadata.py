@@ -1,10 +1,14 @@
 """The metadata service of one machine, version 2 only: every request names the header that proves
-it was not sent by accident. Version 1 answers nothing, as byoc's launches ask for."""
+it was not sent by accident. Version 1 answers nothing, as byoc's launches ask for.
+
+An emulated machine has no network but this service, so what it sends here beyond ``/opc`` is passed
+on to the tenancy's API: that is how it ends itself.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..ports import Metadata as Answers
@@ -12,6 +16,7 @@ from ..ports import Reply
 from .account import Account
 from .places import code_of, key_of
 from .principals import Principals
+from .signing import Request
 from .store import Resource
 
 ROOT = "/opc/v2/"
@@ -19,17 +24,20 @@ BEARER = "Bearer Oracle"
 
 
 class Metadata:
-    """Makes each machine's metadata service."""
+    """Makes each machine's metadata service. ``api``: answers what is passed on."""
 
     def __init__(self, account: Account, principals: Principals) -> None:
         self._account = account
         self._principals = principals
+        self.api: Callable[[Request], Reply] = lambda request: Reply(503)
 
     def of(self, one: Resource) -> Answers:
         """What answers the machine's requests."""
 
         def answer(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
             path = target.partition("?")[0]
+            if not path.startswith("/opc/"):
+                return self.api(Request(method, target, headers, body))
             if not path.startswith(ROOT):
                 return Reply(404)
             if headers.get("authorization") != BEARER:

@@ -90,7 +90,7 @@ class Service:
 
     def _answer(self, request: Request, seen: list[Call]) -> Answer:
         path, _, text = request.target.partition("?")
-        if path == PATH:
+        if path.endswith(PATH):
             return Answer(200, _json(self._principals.exchange(request)))
         who = verify(request, self._key_of, self._world.wall())
         region, path = self._place(urllib.parse.unquote(path))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ..._version import __version__
@@ -47,15 +48,9 @@ class Clients:
                     import boto3  # deferred: 0.3 s that only a cloud's user needs
                 except ImportError as error:
                     raise faults.not_installed(error) from error
-                try:
+                with self._asking():
                     self._session = boto3.Session(profile_name=self.profile or None)
-                except Exception as error:  # boto's are told by name
-                    raise faults.translate(error, profile=self.profile) from error
             return self._session
-
-    def profile_name(self) -> str:
-        """The profile in use: the setting's, AWS_PROFILE's, or ``default``."""
-        return str(self.session().profile_name)
 
     def region(self) -> str:
         """The region of AWS's own configuration, else :data:`HOME_REGION`."""
@@ -67,15 +62,13 @@ class Clients:
         with self._lock:
             if key not in self._clients:
                 session = self.session()
-                try:
+                with self._asking():
                     self._clients[key] = session.client(
                         service,
                         region_name=region,
                         endpoint_url=self._endpoint or None,
                         config=_config(patient),
                     )
-                except Exception as error:  # boto's are told by name
-                    raise self._error(error) from error
             return self._clients[key]
 
     def endpoint(self, region: str) -> str:
@@ -85,32 +78,32 @@ class Clients:
     def call(self, service: str, region: str, operation: str, **params: Any) -> Any:
         """One request of an operation such as ``describe_vpcs``, asked again where that helps."""
         client = self.client(service, region)
-        try:
+        with self._asking(region):
             return getattr(client, operation)(**params)
-        except Exception as error:  # boto's are told by name
-            raise self._error(error, region) from error
 
     def launch(self, region: str, bucket: str, **params: Any) -> Mapping[str, Any]:
         """RunInstances: one request, and no other whatever the answer is. The instance made."""
         client = self.client("ec2", region, patient=False)
-        try:
+        with self._asking(region, bucket):
             made: Mapping[str, Any] = client.run_instances(**params)["Instances"][0]
             return made
-        except Exception as error:  # boto's are told by name
-            raise self._error(error, region, bucket) from error
 
     def pages(
         self, service: str, region: str, operation: str, key: str, **params: Any
     ) -> Iterator[Any]:
         """The items under ``key`` of all pages of an answer."""
         client = self.client(service, region)
-        try:
+        with self._asking(region):
             for page in client.get_paginator(operation).paginate(**params):
                 yield from page.get(key, ())
-        except ProviderError:  # the reader's own, thrown in
-            raise
-        except Exception as error:  # boto's are told by name
-            raise self._error(error, region) from error
+
+    @contextmanager
+    def _asking(self, region: str = "", bucket: str = "") -> Iterator[None]:
+        """What boto raises meanwhile becomes byoc's."""
+        try:
+            yield
+        except faults.raised_by_boto() as error:
+            raise self._error(error, region, bucket) from error
 
     def _error(self, error: Exception, region: str = "", bucket: str = "") -> ProviderError:
         found = faults.translate(error, bucket, self.profile or self._profile())
@@ -133,10 +126,10 @@ class Clients:
             known = self._abroad.get(region)
         if known is None:
             try:
-                self.client("sts", home, patient=False).get_caller_identity()
-                known = True
-            except Exception:  # noqa: BLE001 - any failure means that nothing is known
+                self.call("sts", home, "get_caller_identity")
+            except ProviderError:  # nothing is known then
                 return False
+            known = True
             with self._lock:
                 self._abroad[region] = known
         return known

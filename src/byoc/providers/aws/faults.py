@@ -10,7 +10,7 @@ from ..table import Answer, classify
 from . import codes
 
 INSTALL = "pip install 'byoc-cloud[aws]'"
-_ELSEWHERE = re.compile(r"or choosing ([a-z0-9, -]+?)\.?(?:\s|$)", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"or choosing ((?:[a-z0-9-]+(?:, )?)+)", re.IGNORECASE)
 _ZONE = re.compile(r"\b[a-z]{2}(?:-[a-z]+)+-\d[a-z]\b")
 _ACTION = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
 
@@ -25,9 +25,19 @@ def not_installed(error: ImportError) -> AccessError:
     )
 
 
-def code_of(error: Exception) -> str:
-    """AWS's code of a refusal, or an empty text when there was no answer."""
-    return str(_response(error).get("Error", {}).get("Code", ""))
+def raised_by_boto() -> tuple[type[Exception], ...]:
+    """The exceptions of boto3's calls, for an ``except``: refusals, whatever keeps a request from
+    being made, and answers that are none."""
+    try:
+        from botocore import exceptions, parsers  # deferred, as boto3 is
+    except ImportError:
+        return ()
+    return (
+        exceptions.BotoCoreError,
+        exceptions.ClientError,
+        parsers.ResponseParserError,
+        OSError,
+    )
 
 
 def translate(error: Exception, bucket: str = "", profile: str = "") -> ProviderError:

@@ -34,7 +34,7 @@ CONSOLE = 64 * 1024
 REGIONS_AT_ONCE = 16
 """Regions asked side by side; an account has 17 unless it enables more."""
 _GONE = ("InvalidInstanceID.", "InvalidInstanceId.")
-_STALE = ("InvalidAMIID.", "InvalidSubnetID.", "InvalidGroup.", "InvalidGroupId.")
+_STALE = ("InvalidAMIID.", "InvalidSubnetID.", "InvalidGroup.NotFound", "InvalidGroupId.")
 
 
 class AwsProvider:
@@ -72,6 +72,7 @@ class AwsProvider:
             notice=NOTICE,
             notice_source="aws",
             regional=True,
+            boot=45.0,
         )
 
     def offers(self) -> builtins.list[Offer]:

@@ -20,7 +20,7 @@ NOTICE = 120
 SMALLEST_DISK = 30
 """GB: Ubuntu's image has 10, of which an environment with a GPU framework takes all."""
 NEWEST_DISK = "hyperdisk-balanced"
-NEWEST_ONLY = re.compile(r"(a3-ultra|a4x?|c4[ad]?|g4|h4d|m4|n4[ad]?|x4)-")
+NEWEST_ONLY = re.compile(r"(a3-ultragpu|a4x?|c4[ad]?|g4|h4d|m4|n4[ad]?|x4)-")
 """Families that take no older disks (pd-*)."""
 SCOPES = ["https://www.googleapis.com/auth/compute"]
 _MIB_PER_GB = 1024

@@ -28,6 +28,7 @@ EMULATED = "emulated.invalid"
 """The universe of an emulated account's credentials: nothing but its endpoint is asked."""
 KEY_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
 NOT_FOUND = "notFound"
+_UNKNOWN_PLACE = "Unknown zone"  # in a 400: nothing is there either
 _QUOTA = re.compile(r"[Qq]uota '([A-Za-z0-9_-]+)'")
 
 
@@ -71,13 +72,20 @@ class Google:
         return str(named or type(credentials).__module__.rpartition(".")[2])
 
     def once(self, service: str, method: str, **request: Any) -> Any:
-        """One request of a service, and no retry: for launches."""
-        return self._call(service, method, None, request)
+        """One request of a service, and no retry: for launches.
 
-    def call(self, service: str, method: str, **request: Any) -> Any:
-        """A request that may be repeated, and is after a passing failure."""
+        A refusal that brings no id of its own gets the one that the request was made with.
+        """
+        try:
+            return self._call(service, method, None, request)
+        except ProviderError as error:
+            error.request_id = error.request_id or str(request.get("request_id", ""))
+            raise
+
+    def call(self, service: str, method: str, patience: float = PATIENCE, **request: Any) -> Any:
+        """A request that may be repeated, and is for ``patience`` seconds of passing failures."""
         retry = load("google.api_core.retry").Retry(
-            predicate=_passing, initial=0.2, maximum=5.0, timeout=PATIENCE
+            predicate=_passing, initial=0.2, maximum=5.0, timeout=patience
         )
         return self._call(service, method, retry, request)
 
@@ -86,13 +94,15 @@ class Google:
         try:
             return self.call(service, method, **request)
         except ProviderError as error:
-            if error.vendor_code == NOT_FOUND:
+            if absent(error):
                 return None
             raise
 
-    def pages(self, service: str, method: str, **request: Any) -> list[Any]:
+    def pages(
+        self, service: str, method: str, patience: float = PATIENCE, **request: Any
+    ) -> list[Any]:
         """All pages of a list, none of them partial: raises when a part could not be asked."""
-        pager = self.call(service, method, **request)
+        pager = self.call(service, method, patience, **request)
         try:
             found = list(pager.pages)
         except failures() as error:
@@ -126,7 +136,8 @@ class Google:
             ask = getattr(self._client(service), method)
             return ask(request=request, retry=retry, timeout=_bounded)
         except failures() as error:
-            raise translate(error) from error
+            # Compute Engine answers with no id of its own; the one we sent is in its audit log.
+            raise translate(error, str(request.get("request_id", ""))) from error
 
     def _client(self, service: str) -> Any:
         with self._lock:
@@ -146,8 +157,9 @@ class Google:
         client = getattr(module, name)(
             credentials=credentials, client_options=options, transport="rest"
         )
-        session = getattr(client.transport, "_session", None)  # no option gives the pool's size
+        session = getattr(client.transport, "_session", None)  # no option gives what is set here
         if session is not None:
+            session._max_refresh_attempts = 0  # a 401 is sent again else: tokens are fresh anyway
             adapter = load("google.auth.transport.requests").requests.adapters.HTTPAdapter
             for scheme in ("https://", "http://"):
                 session.mount(scheme, adapter(pool_maxsize=CONNECTIONS))
@@ -186,6 +198,11 @@ class Google:
         return credentials.with_universe_domain(EMULATED), str(credentials.project_id or "")
 
 
+def absent(error: ProviderError) -> bool:
+    """Whether an answer says that something does not exist, or could not in that place."""
+    return error.vendor_code == NOT_FOUND or _UNKNOWN_PLACE in error.message
+
+
 def failures() -> tuple[type[BaseException], ...]:
     """What Google's SDK raises when a request fails; other exceptions are mistakes in here."""
     return (
@@ -195,19 +212,20 @@ def failures() -> tuple[type[BaseException], ...]:
     )
 
 
-def translate(error: BaseException) -> ProviderError:
-    """Our error for one of :func:`failures`."""
+def translate(error: BaseException, sent: str = "") -> ProviderError:
+    """Our error for one of :func:`failures`. ``sent``: the id that we gave the request."""
     cause = getattr(error, "cause", None)  # of a RetryError: what went wrong last
     if isinstance(cause, BaseException):
-        return translate(cause)
+        return translate(cause, sent)
     status = getattr(error, "code", None)
     if not isinstance(status, int):
-        return classify("gcp", ROWS, Answer(type(error).__name__, str(error)))
+        passing = getattr(error, "retryable", False)  # google-auth says so of some refreshes
+        return refusal("TransportError" if passing else type(error).__name__, str(error), 0, sent)
     entries: list[Any] = list(getattr(error, "errors", None) or ())
     first = entries[0] if entries and isinstance(entries[0], Mapping) else {}
     message = str(first.get("message") or getattr(error, "message", error))
     headers = getattr(getattr(error, "response", None), "headers", {})
-    request_id = str(headers.get("x-goog-request-id") or headers.get("x-cloud-trace-context") or "")
+    request_id = str(headers.get("x-goog-request-id") or sent)
     code = str(first.get("reason") or "")
     if code in ("", "forbidden"):  # a newer name, where there is one, tells more
         code = str(getattr(error, "reason", "") or code or _STATUS_NAMES.get(status, ""))

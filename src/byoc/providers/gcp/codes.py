@@ -79,6 +79,10 @@ ROWS: tuple[Row, ...] = (
     # Nobody, or nobody who may.
     Row("DefaultCredentialsError", AccessError, "cloud", HOUR, LOGIN),
     Row("RefreshError", AccessError, "cloud", HOUR, LOGIN),
+    Row("MalformedError", AccessError, "cloud", HOUR, LOGIN),
+    Row("Reauth*", AccessError, "cloud", HOUR, LOGIN),
+    Row("OAuthError", AccessError, "cloud", HOUR, LOGIN),
+    Row("GoogleAuthError", AccessError, "cloud", HOUR, LOGIN),
     Row("authError", AccessError, "cloud", HOUR, LOGIN),
     Row("UNAUTHENTICATED", AccessError, "cloud", HOUR, LOGIN),
     Row("*", AccessError, "cloud", HOUR, LOGIN, status=401),

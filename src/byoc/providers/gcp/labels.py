@@ -17,7 +17,7 @@ LONGEST = 63
 """Characters of a key, and of a value."""
 MOST = 64
 """Labels of one resource."""
-_KEY = re.compile(r"[a-z](?:[a-z0-9_]|-(?!-))*")
+_KEY = re.compile(r"[a-z](?:[a-z0-9_]|-(?=[a-z0-9_]))*")
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
 _MORE = "--"
 

@@ -66,7 +66,7 @@ def open_port(google: Google, owner: str, given: str, networks: Sequence[str], p
         ranges = [*kept, *missing]
         _wait(google, google.call(
             "firewalls", "patch_unary", project=google.project, firewall=name,
-            firewall_resource={"source_ranges": ranges},
+            firewall_resource={"name": name, "source_ranges": ranges},
         ))  # fmt: skip
     return name
 

@@ -41,10 +41,9 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "compute.globalOperations.wait": ("compute.globalOperations.get",),
     "compute.images.get": (),  # of public projects: open to everybody
     "compute.images.getFromFamily": (),
-    "compute.machineTypes.aggregatedList": ("compute.machineTypes.list",),
-    "compute.acceleratorTypes.aggregatedList": ("compute.acceleratorTypes.list",),
+    "compute.machineTypes.list": ("compute.machineTypes.list",),
+    "compute.acceleratorTypes.list": ("compute.acceleratorTypes.list",),
     "compute.regions.get": ("compute.regions.get",),
-    "compute.regions.list": ("compute.regions.list",),
     "compute.projects.get": ("compute.projects.get",),
     "cloudresourcemanager.projects.testIamPermissions": (),  # asks about oneself
 }

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ...clock import Clock
-from ...errors import BadRequestError, TokenError
+from ...errors import BadRequestError, TokenError, TransientError
 from ...pricing import catalog
 from ...resources import Offer
 from .. import bootdata
@@ -67,6 +67,7 @@ class GcpProvider:
             notice_source="gcp",
             self_end="gone" if self._account else "stopped",
             regional=True,
+            boot=40.0,
         )
 
     def offers(self) -> builtins.list[Offer]:
@@ -107,7 +108,7 @@ class GcpProvider:
     def get(self, instance_id: str) -> Instance:
         place, kind, name = states.parts(instance_id)
         if kind != "instance":
-            return self._get_rest(place, kind, name)
+            return self._get_rest(instance_id, place, kind, name)
         raw = self._raw(place, name)
         if raw is None:
             return states.fate(self._google, place, name, self._clock.wall())
@@ -121,11 +122,24 @@ class GcpProvider:
 
     def terminate(self, instance_id: str) -> None:
         place, kind, name = states.parts(instance_id)
+        if not kind:
+            return
         if kind == "instance":
             service, where = "instances", {"zone": place, "instance": name}
         else:
             service, where = self._where(place, kind, name)
-        self._google.find(service, "delete_unary", project=self._google.project, **where)
+        google = self._google
+        if google.find(service, "delete_unary", project=google.project, **where) is not None:
+            return
+        if kind == "instance":  # not found may mean: not shown yet
+            fate = states.fate(google, place, name, self._clock.wall())
+            if fate.state == "pending":
+                raise TransientError(
+                    f"{instance_id} cannot be ended yet: {fate.detail}",
+                    provider="gcp",
+                    vendor_code="notFound",
+                    scope="request",
+                )
 
     def list(
         self, tags: Mapping[str, str], regions: Sequence[str] = (), everything: bool = False
@@ -145,7 +159,9 @@ class GcpProvider:
         ]  # fmt: skip
 
     def console(self, instance_id: str) -> str:
-        zone, _, name = states.parts(instance_id)
+        zone, kind, name = states.parts(instance_id)
+        if kind != "instance":
+            return ""
         printed = self._google.find(
             "instances", "get_serial_port_output",
             project=self._google.project, zone=zone, instance=name, port=1,
@@ -233,7 +249,10 @@ class GcpProvider:
         ]
         return found
 
-    def _get_rest(self, place: str, kind: str, name: str) -> Instance:
+    def _get_rest(self, instance_id: str, place: str, kind: str, name: str) -> Instance:
+        if not kind:
+            nothing = states.offer_of("", "", "", {})
+            return Instance("gcp", instance_id, "gone", nothing, {})
         service, where = self._where(place, kind, name)
         raw = self._google.find(service, "get", project=self._google.project, **where)
         if raw is None:
@@ -243,7 +262,5 @@ class GcpProvider:
 
     @staticmethod
     def _where(place: str, kind: str, name: str) -> tuple[str, dict[str, str]]:
-        if kind not in _REST:
-            raise BadRequestError(f"there is no resource of the kind {kind!r}", provider="gcp")
         service, scope = _REST[kind]
         return service, {**({scope: place} if scope else {}), kind: name}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,7 @@ from ...pricing import catalog
 from ...resources import Offer
 from ..base import Instance
 from . import body, labels
-from .clients import Google, of_operation
+from .clients import Google, absent, of_operation
 from .codes import BRIEF
 
 PRICE_TAG = "byoc-price"
@@ -31,15 +32,16 @@ STATES: Mapping[str, tuple[str, str]] = {
 }
 """Status -> (state, detail). A machine that is off is ``ending``: it has to be deleted."""
 PREEMPTED = "compute.instances.preempted"
+_ID = re.compile(r"([a-z][-a-z0-9]*)/(?:(disk|address|firewall)/)?([a-z][-a-z0-9]*)")
 UNSEEN = 60.0
 """Seconds after an insert for which reads may not show the instance yet."""
 
 
 def parts(instance_id: str) -> tuple[str, str, str]:
-    """(place, kind, name) of an id: ``us-central1-a/byoc-1``, ``global/firewall/NAME``."""
-    place, _, rest = instance_id.partition("/")
-    kind, _, name = rest.rpartition("/")
-    return place, kind or "instance", name
+    """(place, kind, name) of an id: ``us-central1-a/byoc-1``, ``global/firewall/NAME``. The kind
+    of what is no id of ours is empty."""
+    match = _ID.fullmatch(instance_id)
+    return (match[1], match[2] or "instance", match[3]) if match else ("", "", "")
 
 
 def region_of(zone: str) -> str:
@@ -124,10 +126,15 @@ def fate(google: Google, zone: str, name: str, now: float) -> Instance:
 
 def history(google: Google, zone: str, name: str) -> list[Any]:
     """The operations on an instance, oldest first."""
-    pages = google.pages(
-        "zone_operations", "list", project=google.project, zone=zone,
-        filter=f'targetLink eq ".*/instances/{name}"',
-    )  # fmt: skip
+    wanted = f'targetLink eq ".*/instances/{name}"'
+    try:
+        pages = google.pages(
+            "zone_operations", "list", project=google.project, zone=zone, filter=wanted
+        )
+    except ProviderError as error:
+        if absent(error):
+            return []
+        raise
     found = [operation for page in pages for operation in page.items]
     return sorted(found, key=lambda operation: when(operation.insert_time))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,63 +12,96 @@ from ..base import Quota, Survey
 from . import body, quotas
 from .clients import Google
 
+AT_ONCE = 8
+"""Questions that are asked side by side: all of one region's."""
 NAMES_AT_ONCE = 40
 """Types in one filter: the address of a request stays below 2 KiB."""
+HASTE = 2.0
+"""Seconds for which a question is asked again: a launch waits for it and goes on without."""
+Question = Callable[[], Any]
 
 
 def survey(google: Google, region: str, offers: Sequence[Offer]) -> Survey:
-    """See :meth:`byoc.providers.base.Provider.survey`."""
+    """See :meth:`byoc.providers.base.Provider.survey`.
+
+    Zones are asked one by one: a list over all of Google's zones has thousands of rows.
+    """
     google.account()  # raises when nobody is logged in: then there is nothing to ask
-    types = sorted({offer.type for offer in offers})
-    kinds = {name: body.split(name) for name in types}
-    machines = sorted({kind.machine for kind in kinds.values()})
-    gpus = sorted({kind.accelerator for kind in kinds.values() if kind.number})
-    questions: dict[str, Callable[[], Any]] = {
-        "region": lambda: google.call("regions", "get", project=google.project, region=region),
-        "project": lambda: google.call("projects", "get", project=google.project),
-        "types": lambda: _sold(google, "machine_types", machines),
-        "accelerators": lambda: _sold(google, "accelerator_types", gpus),
+    project = google.project
+    first: dict[str, Question] = {
+        "region": lambda: google.call("regions", "get", HASTE, project=project, region=region),
+        "project": lambda: google.call("projects", "get", HASTE, project=project),
     }
-    answers, failed = _ask(questions)
+    answers, failed = _ask(first)
     told: list[Quota] = []
+    zones: list[str] = []
     if "region" in answers:
         told += quotas.read(region, answers["region"].quotas)
+        zones = sorted(link.rpartition("/")[2] for link in answers["region"].zones)
     if "project" in answers:
         told += quotas.read("", answers["project"].quotas)
-    zones: dict[str, tuple[str, ...]] = {}
-    if {"region", "types", "accelerators"} <= set(answers):
-        open_zones = [link.rpartition("/")[2] for link in answers["region"].zones]
-        pairs = answers["types"] | answers["accelerators"]
-        zones = {name: _zones(kind, open_zones, pairs) for name, kind in kinds.items()}
+    kinds = {offer.type: body.split(offer.type) for offer in offers}
+    sold, unknown = _ask(_in_zones(google, zones, kinds.values()))
     return Survey(
         region=region,
-        zones=zones,
+        zones=_zones(kinds, zones, sold),
         quotas=tuple(told),
         draws={(offer.type, offer.market): quotas.draws(offer, told) for offer in offers},
-        failed=failed,
+        failed={**failed, **unknown},
     )
 
 
-def _zones(kind: body.Kind, zones: Iterable[str], sold: set[tuple[str, str]]) -> tuple[str, ...]:
-    wanted = [name for name in (kind.machine, kind.accelerator) if name]
-    return tuple(sorted(zone for zone in zones if all((zone, name) in sold for name in wanted)))
+def _in_zones(
+    google: Google, zones: Sequence[str], kinds: Collection[body.Kind]
+) -> dict[str, Question]:
+    """By zone, the question which of the machines and accelerators it has."""
+    wanted = {
+        "machine_types": sorted({kind.machine for kind in kinds}),
+        "accelerator_types": sorted({kind.accelerator for kind in kinds if kind.number}),
+    }
+
+    def question(zone: str) -> Question:
+        return lambda: {
+            name
+            for service, names in wanted.items()
+            for name in _sold(google, service, zone, names)
+        }
+
+    return {zone: question(zone) for zone in zones}
 
 
-def _sold(google: Google, service: str, names: Sequence[str]) -> set[tuple[str, str]]:
-    """(zone, name) of machine or accelerator types, everywhere."""
-    found: set[tuple[str, str]] = set()
+def _sold(google: Google, service: str, zone: str, names: Sequence[str]) -> set[str]:
+    """Those of the names that a zone has."""
+    found: set[str] = set()
     for at in range(0, len(names), NAMES_AT_ONCE):
         query = " OR ".join(f'(name = "{name}")' for name in names[at : at + NAMES_AT_ONCE])
-        found |= {(zone, item.name) for zone, item in google.everywhere(service, service, query)}
+        pages = google.pages(
+            service, "list", HASTE, project=google.project, zone=zone, filter=query
+        )
+        found |= {item.name for page in pages for item in page.items}
     return found
 
 
-def _ask(
-    questions: dict[str, Callable[[], Any]],
-) -> tuple[dict[str, Any], dict[str, ProviderError]]:
+def _zones(
+    kinds: Mapping[str, body.Kind], zones: Sequence[str], sold: Mapping[str, set[str]]
+) -> dict[str, tuple[str, ...]]:
+    """By type its zones. Of a type that no zone is known to have nothing is said when some zone
+    did not answer."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, kind in kinds.items():
+        needed = {part for part in (kind.machine, kind.accelerator) if part}
+        having = tuple(zone for zone in zones if needed <= sold.get(zone, set()))
+        if having or (zones and len(sold) == len(zones)):
+            found[name] = having
+    return found
+
+
+def _ask(questions: Mapping[str, Question]) -> tuple[dict[str, Any], dict[str, ProviderError]]:
     answers: dict[str, Any] = {}
     failed: dict[str, ProviderError] = {}
-    with ThreadPoolExecutor(len(questions), "byoc-gcp-survey") as pool:
+    if not questions:
+        return answers, failed
+    with ThreadPoolExecutor(min(AT_ONCE, len(questions)), "byoc-gcp-survey") as pool:
         asked = {name: pool.submit(question) for name, question in questions.items()}
         for name, future in asked.items():
             try:

@@ -134,6 +134,12 @@ class Account:
                 self._regions = tuple(one.region_name for one in ready)
             return self._regions
 
+    def region_of(self, code: str) -> str:
+        """The region that an OCID names: by key for the oldest (``iad``), by name for others."""
+        sdk()
+        short = importlib.import_module("oci.regions").REGIONS_SHORT_NAMES
+        return str(short.get(code.lower(), code.lower()))
+
     def require(self, region: str) -> None:
         """Raise AccessError when the tenancy is not subscribed to a region: there, even a right
         request is answered as if the key were wrong."""
@@ -231,9 +237,11 @@ def _configured(
     if kind == "security_token" or (not kind and config.get("security_token_file")):
         signer = _session_signer(oci, config)
         return Identity("security_token", config["tenancy"], region, config, signer)
-    if not config.get("authentication_type"):
-        oci.config.validate_config(config)
-    return Identity("api_key", config["tenancy"], region, config)
+    if config.get("authentication_type"):
+        return Identity("api_key", config["tenancy"], region, config)
+    # One signer for all clients: each would read and check the key by itself.
+    signer = oci.signer.Signer.from_config(config)
+    return Identity("api_key", config["tenancy"], region, config, signer)
 
 
 def _session_signer(oci: Any, config: Mapping[str, Any]) -> Any:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..base import OWNER_TAG, LaunchRequest
+from ..base import OWNER_TAG, TOKEN_TAG, LaunchRequest
 from .images import Image
 from .network import MANAGED_TAG, Place
 from .shapes import parse
@@ -34,7 +34,7 @@ def details(
     """LaunchInstanceDetails, by the API's own names."""
     offer = request.offer
     shape = parse(offer.type)
-    tags = {**request.tags, MANAGED_TAG: "1"}
+    tags = {**request.tags, TOKEN_TAG: request.token, MANAGED_TAG: "1"}
     name = name_of(request.tags.get(OWNER_TAG, ""), request.token)
     body: dict[str, Any] = {
         "availabilityDomain": offer.zone,

@@ -93,7 +93,8 @@ def _main() -> int:
                 _end(folder)
             return 0
         except urllib.error.HTTPError as error:
-            sys.stderr.write("byoc-end: OCI answers %s: %s\n" % (error.code, error.read()[:300]))
+            said = error.read()[:300]
+            sys.stderr.write("byoc-end: OCI answers %s: %r\n" % (error.code, said))
             if error.code in (400, 401, 403, 404):
                 return 1
         except Exception as error:  # noqa: BLE001 - nobody is there to see it: try again

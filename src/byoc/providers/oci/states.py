@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import ProviderError
+from ...errors import AccessError, ProviderError
 from ...pricing import catalog
 from ...resources import Offer
 from ..base import Instance
@@ -82,7 +82,10 @@ def gone(id: str, region: str, detail: str = "") -> Instance:
 def ended(account: Account, raw: Any, region: str) -> Instance:
     """A terminated instance with the reason for which it is gone, as far as OCI tells it."""
     found = instance(raw, region)
-    failure = _failure(account, raw, region)
+    try:
+        failure = _failure(account, raw, region)
+    except AccessError as error:
+        return found._replace(detail=f"it has ended; why may not be read: {error.message}")
     if failure is None:
         return found
     return found._replace(failure=failure, detail=failure.message)

@@ -189,6 +189,8 @@ class Init:
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline and self._has_children():
             time.sleep(LOOK_EVERY)
+        with contextlib.suppress(BlockingIOError):  # their last words
+            os.write(1, os.read(self._console, 65536))
         messages.send(self._peer, {"off": how})
 
     def _has_children(self) -> bool:

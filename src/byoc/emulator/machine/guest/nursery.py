@@ -29,22 +29,24 @@ _SPACES = kernel.NEWNS | kernel.NEWPID | kernel.NEWUTS | kernel.NEWIPC | kernel.
 
 
 def main(args: list[str]) -> int:
-    """``args``: the number of the socket to the emulator, and the folder of all machines."""
+    """``args``: the number of the socket to the emulator, the folder of all machines, and what else
+    to remove when the emulator ends without a word."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # only the emulator ends us
     kernel.adopt_orphans()
     gc.disable()  # a collection would write to every page that children share
-    Nursery(socket.socket(fileno=int(args[0])), args[1]).run()
+    Nursery(socket.socket(fileno=int(args[0])), args[1], args[2]).run()
     return 0
 
 
 class Nursery:
     """All machines of one emulator. ``peer``: the emulator, whose end is the end of all."""
 
-    def __init__(self, peer: socket.socket, folder: str) -> None:
+    def __init__(self, peer: socket.socket, folder: str, rest: str) -> None:
         self._peer = peer
         self._folder = folder
+        self._rest = rest
         self._machines: dict[int, str] = {}
         self._wake, wake_end = os.pipe()
         for end in (self._wake, wake_end):
@@ -86,6 +88,9 @@ class Nursery:
                 messages.send(self._peer, {"ended": key, "status": status})
 
     def _obey(self, message: dict[str, Any], handles: list[int]) -> None:
+        if message["do"] == "end":
+            self._rest = ""
+            return
         key = message["key"]
         if message["do"] == "boot":
             self._boot(key, message["plan"], handles)
@@ -165,7 +170,9 @@ class Nursery:
         while self._machines:
             pid, _ = os.waitpid(-1, 0)
             self._machines.pop(pid, None)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in (self._folder, self._rest):
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kill(pid: int) -> None:

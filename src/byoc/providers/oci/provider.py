@@ -1,0 +1,288 @@
+"""The OCI provider: Compute instances, on demand and preemptible, virtual and bare metal."""
+
+from __future__ import annotations
+
+import builtins
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ...clock import Clock
+from ...errors import AccessError, BadRequestError, ProviderError, TokenError, TransientError
+from ...pricing import catalog
+from ...resources import Offer
+from .. import bootdata
+from ..base import OWNER_TAG, Finding, Instance, LaunchRequest, Survey, Traits
+from ..ingress import Ingress, is_loopback
+from . import console, ending, leftovers, states
+from .check import Checker
+from .clients import Account, no_retry, pages
+from .codes import CLOUD, translated
+from .images import Image, Images
+from .launch import details
+from .network import Networks, Place, Wanted, owned
+from .survey import AT_ONCE, survey
+
+SPREADING = 60.0
+"""Seconds for which OCI may not show an instance that it has just launched."""
+_ABSENT = "NotAuthorizedOrNotFound"
+_LAUNCH_HINT = "Let the user manage instance-family there; docs/oci.md has the policy."
+_GONE_HINT = "Check the settings oci.image and oci.subnet, or unset them."
+
+
+class OciProvider:
+    """OCI Compute. ``options``: ``profile``, ``config_file``, ``compartment``, ``endpoint``,
+    ``image``, ``subnet``, ``ssh_port``, ``ingress``; all may be absent. ``home`` holds nothing of
+    OCI's own credentials: its SDK finds those."""
+
+    name = CLOUD
+
+    def __init__(
+        self,
+        home: Path,
+        clock: Clock,
+        environ: Mapping[str, str],
+        options: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._clock = clock
+        self._port = int(options.get("ssh_port") or 22)
+        self._subnet = options.get("subnet", "")
+        self._account = Account(environ, options)
+        self._images = Images(self._account, options.get("image", ""))
+        self._networks = Networks(self._account, clock)
+        self._ingress = Ingress(options.get("ingress", ""), environ, clock)
+        self._lock = threading.Lock()
+        self._launched: dict[str, tuple[float, Instance]] = {}
+
+    def traits(self) -> Traits:
+        """See :class:`byoc.providers.base.Traits`. A preemption's only notice is an event in the
+        tenancy, which nothing on the machine can read."""
+        return Traits(
+            end_command=(bootdata.END_COMMAND,),
+            root=True,
+            self_end="billed",
+            regional=True,
+            boot=75.0,
+        )
+
+    def offers(self) -> builtins.list[Offer]:
+        """What the catalogue says that OCI sells, by region, type and market."""
+        return catalog.offers(CLOUD)
+
+    def survey(self, region: str, offers: Sequence[Offer]) -> Survey:
+        """Availability domains, limits with what is used of them, and OCI's capacity report."""
+        return survey(self._account, region, offers)
+
+    def check(self) -> builtins.list[Finding]:
+        """SDK, credentials, clock, what may be read, network, GPU limits, self-termination."""
+        return Checker(self._account, self._clock, self._subnet).run()
+
+    # --- launching ------------------------------------------------------------------------------
+
+    def launch(self, request: LaunchRequest) -> Instance:
+        """One LaunchInstance. Raises the class of OCI's refusal."""
+        offer = request.offer
+        if not offer.zone:
+            raise BadRequestError(
+                "OCI does not choose the availability domain: the offer has to name one",
+                provider=CLOUD,
+                scope="request",
+            )
+        self._account.require(offer.region)
+        image = self._images.find(offer)
+        place = self._place(offer.region, request.tags.get(OWNER_TAG, ""))
+        emulated = is_loopback(self._account.endpoint)
+        boot_data = bootdata.compose(request, ending.script(emulated))
+        body = details(request, self._account.compartment, image, place, boot_data)
+        client = self._account.client("compute", offer.region)
+        try:
+            with translated():
+                raw = client.launch_instance(
+                    body, opc_retry_token=request.token, retry_strategy=no_retry()
+                ).data
+        except ProviderError as error:
+            raise self._explained(error, offer, image, place) from error
+        if raw.lifecycle_state in {"TERMINATING", "TERMINATED"}:
+            raise TokenError(
+                f"the token stands for {raw.id}, which has ended", provider=CLOUD, scope="request"
+            )
+        made = states.instance(raw, offer.region)
+        with self._lock:
+            self._launched[made.id] = (self._clock.mono(), made)
+        return made
+
+    def _fresh(self, instance_id: str) -> Instance | None:
+        """An instance of ours that OCI's own reads may not have reached yet."""
+        with self._lock:
+            since, made = self._launched.get(instance_id, (0.0, None))
+        if made is None or self._clock.mono() - since > SPREADING:
+            return None
+        return made._replace(detail="OCI does not show it yet")
+
+    def _place(self, region: str, owner: str) -> Place:
+        if self._subnet:
+            return Place(self._subnet, ())
+        networks = self._ingress.networks(self._account.endpoint)
+        return self._networks.ensure(region, Wanted(owner, networks, self._port))
+
+    def _explained(
+        self, error: ProviderError, offer: Offer, image: Image, place: Place
+    ) -> ProviderError:
+        """A launch's 404 means a missing permission or a missing thing: it is asked which."""
+        if error.vendor_code != _ABSENT or not isinstance(error, AccessError):
+            return error
+        if not self._may_list(offer.region):
+            return error  # not even that: a matter of permission, as it says
+        self._images.forget()
+        self._networks.forget()
+        compute = self._account.client("compute", offer.region)
+        network = self._account.client("network", offer.region)
+        for what, ask in (
+            (f"the image {image.name}", lambda: compute.get_image(image.id)),
+            ("the subnet", lambda: network.get_subnet(place.subnet)),
+        ):
+            if not _there(ask):
+                return BadRequestError(
+                    f"{what} is not there any more, or may not be used: {error.message}",
+                    provider=CLOUD,
+                    vendor_code=error.vendor_code,
+                    request_id=error.request_id,
+                    scope="request",
+                    hints=(_GONE_HINT,),
+                )
+        error.hints = (_LAUNCH_HINT,)
+        return error
+
+    def _may_list(self, region: str) -> bool:
+        client = self._account.client("compute", region)
+        return _there(lambda: client.list_instances(self._account.compartment, limit=1))
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def get(self, instance_id: str) -> Instance:
+        """The instance now, with its reason once it is gone. OCI answers alike for what is not
+        there and for what may not be seen: told apart by whether instances can be listed."""
+        word, region = self._parsed(instance_id)
+        if word != "instance":
+            found = leftovers.get(self._account, instance_id, word, region) if word else None
+            return found or states.gone(instance_id, region)
+        client = self._account.client("compute", region)
+        try:
+            with translated():
+                raw = client.get_instance(instance_id).data
+        except ProviderError as error:
+            if error.vendor_code == _ABSENT and self._may_list(region):
+                return self._fresh(instance_id) or states.gone(instance_id, region)
+            raise
+        if raw.lifecycle_state == "TERMINATED":
+            return states.ended(self._account, raw, region)
+        return states.instance(raw, region, self._address(raw, region), self._port)
+
+    def _address(self, raw: Any, region: str) -> str:
+        if raw.lifecycle_state not in states.ADDRESSED:
+            return ""
+        return states.addresses(self._account, region, raw.id).get(raw.id, "")
+
+    def list(
+        self, tags: Mapping[str, str], regions: Sequence[str] = (), everything: bool = False
+    ) -> builtins.list[Instance]:
+        """Every instance of the compartment with these tags, in all regions that the tenancy is
+        subscribed to: OCI has no filter on tags, so it is done here."""
+        subscribed = self._account.regions()
+        asked = [one for one in subscribed if not regions or one in regions]
+        if not asked:
+            return []
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = pool.map(lambda one: self._list(one, tags, everything), asked)
+            return [instance for some in found for instance in some]
+
+    def _list(
+        self, region: str, tags: Mapping[str, str], everything: bool
+    ) -> builtins.list[Instance]:
+        client = self._account.client("compute", region)
+        raws = [
+            raw
+            for raw in pages(client.list_instances, self._account.compartment)
+            if raw.lifecycle_state != "TERMINATED" and owned(raw.freeform_tags, tags)
+        ]
+        if len(raws) == 1:
+            known = {raws[0].id: self._address(raws[0], region)}
+        else:
+            known = states.addresses(self._account, region) if raws else {}
+        found = [states.instance(raw, region, known.get(raw.id, ""), self._port) for raw in raws]
+        return [*found, *leftovers.listing(self._account, region, tags)] if everything else found
+
+    def console(self, instance_id: str) -> str:
+        """The end of what the machine printed. OCI makes a copy on request, which is removed."""
+        word, region = self._parsed(instance_id)
+        if word != "instance":
+            return ""
+        return console.read(self._account.client("compute", region), instance_id, self._clock)
+
+    # --- ending ---------------------------------------------------------------------------------
+
+    def terminate(self, instance_id: str) -> None:
+        """Terminate an instance with its boot volume, or remove what :meth:`list` showed of another
+        kind; a network goes with all its parts."""
+        word, region = self._parsed(instance_id)
+        if not word:
+            return
+        if word != "instance":
+            leftovers.remove(self._account, instance_id, word, region)
+            return
+        client = self._account.client("compute", region)
+        try:
+            with translated():
+                client.terminate_instance(
+                    instance_id,
+                    preserve_boot_volume=False,
+                    preserve_data_volumes_created_at_launch=False,
+                )
+        except ProviderError as error:
+            if not (error.vendor_code == _ABSENT and self._gone(instance_id, region)):
+                raise
+
+    def _gone(self, instance_id: str, region: str) -> bool:
+        """Whether a 404 on ending it means that it is gone, and not that it may not be ended.
+
+        Raises TransientError for one that OCI does not show yet, so that it is asked for again.
+        """
+        client = self._account.client("compute", region)
+        try:
+            with translated():
+                state = client.get_instance(instance_id).data.lifecycle_state
+        except ProviderError as error:
+            if self._fresh(instance_id) is not None:
+                raise TransientError(
+                    f"OCI does not know {instance_id} yet, which it has just launched",
+                    provider=CLOUD,
+                    vendor_code=error.vendor_code,
+                    request_id=error.request_id,
+                    scope="request",
+                ) from error
+            return error.vendor_code == _ABSENT and self._may_list(region)
+        return state in {"TERMINATING", "TERMINATED"}
+
+    def _parsed(self, id: str) -> tuple[str, str]:
+        """The kind and the region that an OCID tells; an empty kind for what is none of ours."""
+        parts = id.split(".")
+        if len(parts) < 5 or parts[0] != "ocid1":
+            return "", ""
+        word = parts[1]
+        known = word == "instance" or leftovers.kind_of(word)
+        return (word if known else ""), self._account.region_of(parts[3])
+
+
+def _there(ask: Any) -> bool:
+    """Whether a question about something is answered; its 404 means no."""
+    try:
+        with translated():
+            ask()
+    except ProviderError as error:
+        if error.vendor_code == _ABSENT:
+            return False
+        raise
+    return True

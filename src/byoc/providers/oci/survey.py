@@ -1,0 +1,206 @@
+"""What OCI says about some offers now: availability domains, limits with their use, capacity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from ...errors import ProviderError
+from ...resources import Offer
+from ..base import Draw, Quota, Survey
+from . import shapes
+from .clients import Account, pages
+from .codes import translated
+from .shapes import Shape
+
+AT_ONCE = 8
+"""Questions side by side; OCI throttles a user who asks more."""
+REPORT_MOST = 10
+"""Shapes in one capacity report."""
+SERVICE = "compute"
+NOT_THERE = "HARDWARE_NOT_SUPPORTED"
+AVAILABLE = "AVAILABLE"
+
+
+class _Sold(NamedTuple):
+    """What one availability domain sells: shape -> the limits that it draws on."""
+
+    zone: str
+    limits: dict[str, tuple[str, ...]]
+
+
+class _Value(NamedTuple):
+    """A limit; ``zone``: empty when it is counted for the region."""
+
+    name: str
+    zone: str
+    value: float
+
+
+def survey(account: Account, region: str, offers: Sequence[Offer]) -> Survey:
+    """Ask side by side. Raises AccessError when the tenancy has no such region, or no credentials
+    are there; a question that fails otherwise is told in the survey."""
+    account.require(region)
+    return _Asker(account, region, offers).run()
+
+
+class _Asker:
+    def __init__(self, account: Account, region: str, offers: Sequence[Offer]) -> None:
+        self._account = account
+        self._region = region
+        self._offers = {(one.type, one.market): one for one in offers}
+        self._types = {one.type: one for one in offers}
+        self._failed: dict[str, ProviderError] = {}
+
+    def run(self) -> Survey:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            zones = self.zones()
+            sold = [pool.submit(self._ask, "zones", self._sold, zone) for zone in zones]
+            values = pool.submit(self._ask, "quotas", self._values)
+            reports = [
+                pool.submit(self._ask, "capacity", self._report, zone, some)
+                for zone in zones
+                for some in _parts(list(self._types), REPORT_MOST)
+            ]
+            shops = [shop for one in sold if (shop := one.result()) is not None]
+            draws = self._draws(shops)
+            limits = self._quotas(pool, values.result() or [], draws)
+            told = [row for one in reports for row in one.result() or ()]
+        return Survey(
+            self._region,
+            zones=self._where(zones, shops, told),
+            quotas=tuple(limits),
+            draws=draws,
+            capacity=self._capacity(told),
+            failed=self._failed,
+        )
+
+    def _ask(self, question: str, ask: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return ask(*args)
+        except ProviderError as error:
+            self._failed[question] = error
+            return None
+
+    # --- questions --------------------------------------------------------------------------
+
+    def zones(self) -> list[str]:
+        """The availability domains. Raises ProviderError: without them nothing is known."""
+        client = self._account.client("identity", self._region)
+        found = pages(client.list_availability_domains, self._account.tenancy)
+        return [str(one.name) for one in found]
+
+    def _sold(self, zone: str) -> _Sold:
+        client = self._account.client("compute", self._region)
+        found = pages(client.list_shapes, self._account.compartment, availability_domain=zone)
+        return _Sold(zone, {str(one.shape): tuple(one.quota_names or ()) for one in found})
+
+    def _values(self) -> list[_Value]:
+        client = self._account.client("limits", self._region)
+        found = pages(client.list_limit_values, self._account.tenancy, SERVICE)
+        return [
+            _Value(str(one.name), str(one.availability_domain or ""), float(one.value or 0))
+            for one in found
+        ]
+
+    def _report(self, zone: str, types: Sequence[str]) -> list[tuple[str, str, str]]:
+        """(type, zone, status): what a launch would find, without reserving anything."""
+        client = self._account.client("compute", self._region)
+        body = {
+            "compartmentId": self._account.tenancy,  # a report is made for the root compartment
+            "availabilityDomain": zone,
+            "shapeAvailabilities": [_asked(shapes.parse(one)) for one in types],
+        }
+        with translated():
+            found = client.create_compute_capacity_report(body).data.shape_availabilities
+        return [
+            (name, zone, str(one.availability_status))
+            for name, one in zip(types, found, strict=True)
+        ]
+
+    def _used(self, value: _Value) -> Quota:
+        """A limit with what is used of it; a limit of nothing is not asked about."""
+        unit = shapes.unit(value.name)
+        quota = Quota(value.name, self._region, value.value, None, unit, value.zone)
+        if value.value <= 0:
+            return quota._replace(used=0.0)
+        client = self._account.client("limits", self._region)
+        where = {"availability_domain": value.zone} if value.zone else {}
+        with translated():
+            found = client.get_resource_availability(
+                SERVICE, value.name, self._account.compartment, **where
+            ).data
+        if found.used is None:
+            return quota
+        limit = value.value
+        if found.effective_quota_value is not None:
+            limit = min(limit, float(found.effective_quota_value))  # a compartment's own quota
+        return quota._replace(limit=limit, used=float(found.used))
+
+    # --- what it comes to -------------------------------------------------------------------
+
+    def _where(
+        self, zones: Sequence[str], shops: Sequence[_Sold], told: Sequence[tuple[str, str, str]]
+    ) -> dict[str, tuple[str, ...]]:
+        if len(shops) < len(zones):
+            return {}  # a domain that was not asked may sell it
+        absent = {(name, zone) for name, zone, status in told if status == NOT_THERE}
+        return {
+            name: tuple(
+                shop.zone
+                for shop in shops
+                if shapes.parse(name).name in shop.limits and (name, shop.zone) not in absent
+            )
+            for name in self._types
+        }
+
+    def _draws(self, shops: Sequence[_Sold]) -> dict[tuple[str, str], tuple[Draw, ...]]:
+        """Both markets draw on the same limits."""
+        found = {}
+        for (name, market), offer in self._offers.items():
+            shape = shapes.parse(name)
+            limits = sorted({one for shop in shops for one in shop.limits.get(shape.name, ())})
+            if limits:
+                found[name, market] = tuple(
+                    Draw(
+                        one,
+                        shapes.draw(one, shape, offer.gpu_count, offer.cpus, offer.memory / 1024),
+                    )
+                    for one in limits
+                )
+        return found
+
+    def _quotas(
+        self,
+        pool: ThreadPoolExecutor,
+        values: Sequence[_Value],
+        draws: dict[tuple[str, str], tuple[Draw, ...]],
+    ) -> list[Quota]:
+        names = {draw.bucket for some in draws.values() for draw in some}
+        asked = [value for value in values if value.name in names]
+        answers = pool.map(lambda value: self._ask("quotas", self._used, value), asked)
+        return [
+            answer or Quota(value.name, self._region, value.value, None, "", value.zone)
+            for value, answer in zip(asked, answers, strict=True)
+        ]
+
+    def _capacity(self, told: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], bool]:
+        statuses = {(name, zone): status for name, zone, status in told}
+        return {
+            (name, zone, market): status == AVAILABLE
+            for (name, zone), status in statuses.items()
+            for market in ("on-demand", "spot")
+            if (name, market) in self._offers and status != NOT_THERE
+        }
+
+
+def _asked(shape: Shape) -> dict[str, Any]:
+    body: dict[str, Any] = {"instanceShape": shape.name}
+    if shape.flexible:
+        body["instanceShapeConfig"] = {"ocpus": shape.ocpus, "memoryInGBs": shape.memory}
+    return body
+
+
+def _parts(items: Sequence[str], most: int) -> Iterable[Sequence[str]]:
+    return (items[start : start + most] for start in range(0, len(items), most))

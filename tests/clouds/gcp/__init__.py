@@ -1,0 +1,1 @@
+"""Google Compute Engine: the adapter against the emulated project, through Google's own SDK."""

@@ -1,0 +1,1 @@
+"""The emulator's core: scenarios, the world, machines, and ``byoc emulate``."""
