@@ -136,7 +136,7 @@ def test_the_live_line_says_what_is_waited_for() -> None:
     shown.stage("boot", "start", "cloud/x")
     shown.stage("boot", "wait", "waiting for an address")
     clock.now += 7
-    assert shown._line() == "booting  cloud/x, waiting for an address 7 s"
+    assert shown._line() == "booting 7 s  waiting for an address  cloud/x"
     shown.stage("connect", "start")
     assert shown._line() == "connecting 0 s"
 

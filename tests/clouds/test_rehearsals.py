@@ -124,7 +124,7 @@ def test_a_machine_that_dies_or_falls_silent_loses_no_result(
     gpu = "A10" if cloud == "oci" else "T4"
     program = str(PROGRAMS / "squares.py")
     line = [BYOC, "run", program, "--cloud", cloud, "--gpu", gpu, "--no-keep"]
-    done = rehearse(byoc_home, *line, scenario=event, environ={"BYOC_LEASE": "25"})
+    done = rehearse(byoc_home, *line, scenario=event, environ={"BYOC_LEASE": "10"})
     assert done.code == 0, done.err
     assert f"sum: {sum(x * x for x in range(24))}" in done.out
     assert done.report["alive"] == []

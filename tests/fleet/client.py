@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from byoc.clock import SYSTEM
+from byoc.clock import SYSTEM, Clock
 from byoc.fleet.core import Fleet
+from byoc.providers.base import Survey
 from byoc.resources import Resources
 from byoc.settings import Settings
 from byoc.state import Journal
@@ -32,7 +33,7 @@ PARTS = {
         "close_attempt",
         "add_run_instance",
     ],
-    "cloud": ["offers", "launch", "get", "list", "terminate"],
+    "cloud": ["offers", "survey", "launch", "get", "list", "terminate"],
     "dialer": ["new_host_key", "preload", "knock", "connect"],
 }
 """The steps at which a client can die: every call that leaves it."""
@@ -100,7 +101,7 @@ def _at(number: int) -> Callable[[str], None]:
 
 
 def _scenario(place: Path, scenario: str, step: Callable[[str], None], when: str) -> None:
-    cloud = FileCloud(place / "cloud", HandClock(BEGIN))
+    cloud = regional(place / "cloud", HandClock(BEGIN))
 
     def bomb(name: str, part: Any) -> Any:
         return Mined(name, part, step, when)
@@ -110,6 +111,13 @@ def _scenario(place: Path, scenario: str, step: Callable[[str], None], when: str
         held.end()
     elif scenario == "release":
         held.release(60)
+
+
+def regional(folder: Path, clock: Clock) -> FileCloud:
+    """A cloud that is asked only in the regions where the journal says that something is."""
+    cloud = FileCloud(folder, clock)
+    cloud.surveys["region"] = Survey("region", {"small": ("a",)})
+    return cloud
 
 
 class Mined:

@@ -13,8 +13,8 @@ import pytest
 from byoc.fleet.locks import UseLock
 from byoc.fleet.reconcile import LIST_GRACE
 from byoc.providers.base import TOKEN_TAG
-from tests.fleet.client import BEGIN, SMALL
-from tests.fleet.world import FileCloud, HandClock, World
+from tests.fleet.client import BEGIN, SMALL, regional
+from tests.fleet.world import HandClock, World
 from tests.helpers import ROOT
 
 
@@ -47,7 +47,7 @@ def crashes(tmp_path_factory: pytest.TempPathFactory) -> Crashes:
 def world_after(place: Path, seconds: float) -> World:
     """What a client finds that comes ``seconds`` after the crash."""
     clock = HandClock(BEGIN + seconds)
-    return World(place / "home", clock, [FileCloud(place / "cloud", clock)])
+    return World(place / "home", clock, [regional(place / "cloud", clock)])
 
 
 def test_crash_while_acquiring_never_makes_a_second_instance(

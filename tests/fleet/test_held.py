@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from byoc.errors import InstanceError, StateError, TransientError
+from byoc.errors import CapacityError, InstanceError, StateError, TransientError
 from byoc.fleet.ending import END_WAIT
 from byoc.fleet.held import Held
 from byoc.fleet.locks import UseLock
 from byoc.providers.base import TOKEN_TAG
 from byoc.state import InstanceRow
 from tests.fleet.client import SMALL
-from tests.fleet.world import World
+from tests.fleet.world import World, offer
 
 
 def acquired(world: World, **more: bool) -> Held:
@@ -94,6 +94,20 @@ def test_lost_instance_is_ended(world: World) -> None:
     row = row_of(world, held)
     assert row.state == "gone"
     assert "stopped answering" in row.detail
+
+
+def test_zone_that_takes_instances_away_is_left_for_a_while(world: World) -> None:
+    """After a preemption the next instance is had elsewhere, until that is over."""
+    world.cloud.sold = [offer(zone="a"), offer(price=1.5, zone="b")]
+    held = acquired(world)
+    taken = CapacityError("preempted", scope="offer", remember=900.0)
+    world.cloud.preempt(held.instance.id, taken)
+    held.lost("it stopped answering")
+    fleet = world.fleet()
+    assert fleet.acquire(SMALL, "run-2").instance.offer.zone == "b"
+    assert "was refused" in fleet.plan(SMALL).refused[0].reason
+    world.clock.sleep(901)
+    assert fleet.acquire(SMALL, "run-3").instance.offer.zone == "a"
 
 
 def test_lost_with_an_unreachable_provider_is_a_notice(world: World) -> None:

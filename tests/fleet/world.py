@@ -199,6 +199,11 @@ class FileCloud:
                 if machine["id"] == instance_id and machine["state"] != "gone":
                     machine.update(state="gone", detail=why)
 
+    def preempt(self, instance_id: str, failure: ProviderError) -> None:
+        """Take it away, and say why."""
+        self._failures[instance_id] = failure
+        self.end(instance_id, failure.message)
+
     def live(self) -> list[Instance]:
         return [one for one in map(self._instance, self._all()) if one.state != "gone"]
 

@@ -14,10 +14,15 @@ CLOUD = re.compile(r"(?<![A-Za-z])(aws|gcp|oci|ec2|azure)(?![A-Za-z])", re.IGNOR
 """A cloud's name as a word, also within an identifier such as ``aws_profile``."""
 CLOUD_ROOMS = ("providers", "pricing/data", "emulator")
 CLOUD_CONSTANTS = frozenset(
-    {("byoc.images.selection", "_SECRET_DIRS"), ("byoc.runtime_agent.notices", "SOURCES")}
+    {
+        ("byoc.images.selection", "_SECRET_DIRS"),
+        ("byoc.runtime_agent.notices", "SOURCES"),
+        ("byoc.settings", "KEYS"),
+    }
 )
 """Constants that may name the clouds, by module: folders of credentials, which are never sent;
-where a machine reads that it is preempted, by the name in its provider's traits."""
+where a machine reads that it is preempted, by the name in its provider's traits; the settings that
+are one cloud's own."""
 CLOUD_WORDS = frozenset({"from_aws_ecr", "from_gcp_artifact_registry"})
 """Public names that users know from elsewhere."""
 
@@ -37,8 +42,8 @@ TRAVELS_ALONG = ("byoc", "cloudpickle")
 
 CLOCK_FREE = ("clock", "container", "runtime_agent", "wire", "emulator")
 """Rooms that may read the clock: the clock itself, and what runs on the instance."""
-CLOCK_FREE_MODULES = ("byoc.providers.local.machine",)
-"""What runs as the local provider's machine, on its own, without the client."""
+CLOCK_FREE_MODULES = ("byoc.providers.local.machine", "byoc.providers.oci.selfend")
+"""What runs as a machine, or on one, without the client."""
 CLOCK_CALLS = frozenset(
     {f"time.{name}" for name in ("time", "monotonic", "perf_counter", "process_time", "sleep")}
     | {f"time.{name}_ns" for name in ("time", "monotonic", "perf_counter", "process_time")}
@@ -54,6 +59,8 @@ DYNAMIC_IMPORT = frozenset(
         "byoc.providers",  # the table of providers
         "byoc.sdk.load",  # the user's program
         "byoc.container.worker",  # the user's program, and what of byoc it uses
+        "byoc.providers.gcp.sdk",  # the parts of its own cloud's SDK, as they are needed
+        "byoc.providers.oci.clients",  # the same
     }
 )
 """Modules that may import by a computed name; elsewhere that would hide an edge from the layers."""
@@ -123,7 +130,8 @@ def owned_libraries(module: Module) -> Iterator[Finding]:
         if owner and not module.name.startswith(owner):
             yield module.finding(node, f"imports {top}: {why}")
         cloud = SDKS.get(top)
-        if cloud and not module.name.startswith(f"byoc.providers.{cloud}"):
+        owners = (f"byoc.providers.{cloud}", f"byoc.emulator.{cloud}")
+        if cloud and not module.name.startswith(owners):
             yield module.finding(node, f"imports {top}: only providers/{cloud} may")
 
 
@@ -158,12 +166,12 @@ def _names_a_stranger(node: ast.Call) -> bool:
 def blind_handlers(module: Module) -> Iterator[tuple[ast.ExceptHandler, str]]:
     """Each handler that swallows any exception, with the reason its line gives.
 
-    A handler that ends by raising again swallows nothing.
+    A handler that ends by raising, the same or what it means, swallows nothing.
     """
     for node in module.nodes:
         if isinstance(node, ast.ExceptHandler) and _blind(node.type):
             last = node.body[-1]
-            if not (isinstance(last, ast.Raise) and last.exc is None):
+            if not isinstance(last, ast.Raise):
                 yield node, _reason(module.comments.get(node.lineno, ""))
 
 

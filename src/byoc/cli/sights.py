@@ -30,10 +30,11 @@ def show(console: Console, common: Common) -> int:
     job = drive.Job("capacity", "exec", "capacity", (), _nothing, (("", Resources()),))
     ((_, resources),) = drive.requests(console, settings, common, job)
     sights, why = _look(console, settings, resources)
+    reason = why.message if why else ""
     code = 0 if any(one.state in MAY_BE_HAD for one in sights) else failure.NO
     if console.as_json:
         offers = [_as_data(one) for one in sights]
-        fields = {"request": resources, "offers": offers, "reason": why}
+        fields = {"request": resources, "offers": offers, "reason": reason}
         console.json_object("capacity", code, fields)
         return code
     console.data(resources.describe())
@@ -43,7 +44,9 @@ def show(console: Console, common: Common) -> int:
         if age:
             pages.wrapped(console, age, 2)
     if code:
-        console.say(why or "nothing of this can be had now")
+        console.say(reason or "nothing of this can be had now")
+        for hint in why.hints if why else ():
+            console.hint(hint)
     return code
 
 
@@ -53,17 +56,17 @@ def _nothing(session: Any) -> tuple[int, Any]:
 
 def _look(
     console: Console, settings: Settings, resources: Resources
-) -> tuple[Sequence[Sight], str]:
+) -> tuple[Sequence[Sight], PlacementError | None]:
     """The sights, best first; and why there is none, where nothing that is sold fits."""
     with ladders.opened(console, settings) as fleet:
         found: list[Sight] = fleet.capacity(resources)
         if found:
-            return found, ""
+            return found, None
         try:
             fleet.plan(resources)
         except PlacementError as error:
-            return found, error.message
-        return found, ""
+            return found, error
+        return found, None
 
 
 # --- for people ---------------------------------------------------------------------------------

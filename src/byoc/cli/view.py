@@ -136,8 +136,8 @@ class View:
         with self._lock:
             seconds = self._clock.mono() - self._since
             doing = _DOING.get(self._current, "starting")
-            waits = f", {self._waits_for}" if self._waits_for else ""
-            return f"{doing}{_after(self._detail)}{waits} {seconds:.0f} s"
+            # The narrowest first: what does not fit on the line is cut at its end.
+            return f"{doing} {seconds:.0f} s{_after(self._waits_for)}{_after(self._detail)}"
 
 
 def _after(detail: str) -> str:

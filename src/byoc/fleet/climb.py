@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import (
@@ -256,12 +257,29 @@ class Climb:
             first = failures[0][1]
             if len(failures) == 1 or isinstance(first, BadRequestError):
                 return first
-        shown = "; ".join(f"{offer.key()}: {error.message}" for offer, error in failures)
         return PlacementError(
             f"none of the {len(failures)} offers that could hold {wish.resources.describe()} "
-            f"worked: {shown}",
+            f"worked: {_grouped(failures)}",
             hints=(f"see `byoc why {wish.run}` for each answer, or allow more clouds or regions",),
         )
+
+
+def _grouped(failures: Sequence[tuple[Offer, Error]]) -> str:
+    """``a/offer and 7 more: no capacity; another: over quota``: by what each cloud's answer was,
+    the first ones first."""
+    groups: dict[tuple[str, str, str], list[tuple[Offer, Error]]] = {}
+    for offer, error in failures:
+        # a code's messages differ in little but the names of zones
+        code = error.vendor_code if isinstance(error, ProviderError) else ""
+        groups.setdefault((offer.cloud, error.code, code or error.message), []).append(
+            (offer, error)
+        )
+    shown = []
+    for members in groups.values():
+        offer, error = members[0]
+        more = f" and {len(members) - 1} more" if len(members) > 1 else ""
+        shown.append(f"{offer.key()}{more}: {error.message}")
+    return "; ".join(shown)
 
 
 def _step(kept: Refusal | None, now: float) -> str:

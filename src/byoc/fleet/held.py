@@ -13,6 +13,7 @@ from ..transport.ssh import Connection
 from .ending import END_WAIT, end_and_wait
 from .locks import UseLock
 from .ports import Dialer, Reporter, Target
+from .recall import note_loss
 
 
 class Surroundings(NamedTuple):
@@ -142,6 +143,7 @@ class Held:
             try:
                 self._around.provider.terminate(self.instance.id)
                 last = self._around.provider.get(self.instance.id)
+                note_loss(self._around.journal, self._around.clock, last)
                 gone = last.state == "gone"
                 state, ended = ("gone", self._around.clock.wall()) if gone else ("ending", 0.0)
                 detail = "; ".join(text for text in (reason, last.detail) if text)

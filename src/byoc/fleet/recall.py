@@ -8,13 +8,23 @@ from ..clock import Clock
 from ..errors import ProviderError, ThrottleError
 from ..placement.memory import covers, lasts, refusal_of
 from ..placement.told import draws_of
-from ..providers.base import Survey
+from ..providers.base import Instance, Survey
 from ..resources import Offer
 from ..state import Journal, Refusal
 
 THROTTLED = 60.0
 """Seconds for which a run keeps off a region that went on throttling: limits are counted by the
 minute."""
+
+
+def note_loss(journal: Journal, clock: Clock, instance: Instance) -> None:
+    """Remember why a cloud took an instance away, where it says so: its zone is short."""
+    error = instance.failure
+    if error is None or not lasts(error):
+        return
+    found = refusal_of(error, instance.offer, (), clock.wall())
+    if found is not None:
+        journal.remember(found)
 
 
 class Recall:

@@ -8,7 +8,8 @@ if [ ! -s /run/byoc-deadline ]; then
 fi
 # Not awaited: the boot that systemd would first complete is waiting for this very script.
 [ -d /run/systemd/system ] && systemd-run --quiet --no-block --unit=byoc-deadman \
-  -p DefaultDependencies=no -p OOMScoreAdjust=-1000 -p Restart=always -p RestartSec=3 \
+  -p DefaultDependencies=no -p IgnoreOnIsolate=yes -p OOMScoreAdjust=-1000 \
+  -p Restart=always -p RestartSec=3 \
   -p StandardOutput=journal+console -p StandardError=journal+console \
   /bin/sh /usr/local/sbin/byoc-deadman || {
   setsid /bin/sh /usr/local/sbin/byoc-deadman </dev/null >/dev/null 2>&1 &

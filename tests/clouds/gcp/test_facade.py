@@ -8,9 +8,12 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
+from google.auth import jwt
 from google.oauth2 import service_account
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
@@ -39,9 +42,10 @@ BODY: dict[str, Any] = {
 
 
 @pytest.fixture
-def compute(gcp: Account) -> Any:
+def compute(gcp: Account) -> Iterator[Any]:
     """google-api-python-client, which knows nothing of google-cloud-compute or byoc."""
-    return _client()
+    with closing(_client()) as client:
+        yield client
 
 
 def _client() -> Any:
@@ -79,12 +83,12 @@ def _refused(compute: Any, **changes: Any) -> tuple[int, str, str]:
     return caught.value.status_code, detail["reason"], detail["message"]
 
 
-def test_another_client_sees_what_the_adapter_made(gcp: Account) -> None:
+def test_another_client_sees_what_the_adapter_made(gcp: Account, compute: Any) -> None:
     """Names, labels, GPUs, scheduling and address are as the adapter says."""
     launched = gcp.provider.launch(gcp.request(offer("n1-standard-4+nvidia-tesla-t4x1", "spot")))
     found = gcp.running(launched.id)
     name = launched.id.split("/")[1]
-    seen = _client().instances().get(project=PROJECT, zone=ZONE, instance=name).execute()
+    seen = compute.instances().get(project=PROJECT, zone=ZONE, instance=name).execute()
     assert seen["status"] == "RUNNING" and seen["labels"]["byoc-managed"] == "1"
     (card,) = seen["guestAccelerators"]
     assert card["acceleratorType"].endswith("/nvidia-tesla-t4")
@@ -189,12 +193,14 @@ def test_a_stopped_instance_stays(compute: Any) -> None:
     assert compute.disks().list(project=PROJECT, zone=ZONE).execute()["items"]
 
 
-def test_every_answer_is_checked(gcp: Account, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_answer_is_checked(
+    gcp: Account, compute: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """An answer that drifts from Google's description is the emulator's own fault, loudly."""
     handlers = gcp.world.facades()[0]._server._http.RequestHandlerClass.desk._handlers
     handlers["compute.projects.get"] = lambda call: {"colour": "red"}
     with pytest.raises(HttpError) as caught:
-        _client().projects().get(project=PROJECT).execute()
+        compute.projects().get(project=PROJECT).execute()
     assert caught.value.status_code == 500 and "colour" in caught.value.reason
     assert "compute.projects.get" in caplog.text
 
@@ -249,12 +255,15 @@ def test_nobody_is_let_in_without_a_token(gcp: Account) -> None:
 
 def test_a_key_is_exchanged_for_a_token(gcp: Account) -> None:
     """The token endpoint takes a signed assertion, as gcloud and libcloud send it."""
-    from google.auth.transport.requests import Request
-
     key = os.environ["GOOGLE_APPLICATION_CREDENTIALS"]
-    login = service_account.Credentials.from_service_account_file(key, scopes=["x"])
-    login._refresh_token(Request())
-    assert _ask(f"/compute/v1/projects/{PROJECT}", login.token)[0] == 200
+    login = service_account.Credentials.from_service_account_file(key)
+    now = int(gcp.world.wall())
+    claims = {"iss": login.service_account_email, "iat": now, "exp": now + 600, "aud": "x"}
+    signed = jwt.encode(login.signer, claims).decode()
+    grant = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": signed}
+    status, token = _ask("/token", data=urllib.parse.urlencode(grant).encode())
+    assert status == 200 and token["expires_in"] > 3000
+    assert _ask(f"/compute/v1/projects/{PROJECT}", token["access_token"])[0] == 200
     form = urllib.parse.urlencode({"grant_type": "password"}).encode()
     assert _ask("/token", data=form)[0] == 400
 
@@ -305,7 +314,7 @@ def test_facts_of_a_launch_are_known_to_scenarios(project: Open) -> None:
         offer("e2-medium", "spot", "us-central1-b"),
     ):  # fmt: skip
         account.running(account.provider.launch(account.request(one)).id)
-    with pytest.raises(Exception, match="quota|Quota"):
+    with pytest.raises(Exception, match=r"quota|Quota"):
         account.provider.launch(account.request(wanted))
     (last,) = [call for call in account.world.log.calls("gcp", INSERT) if call.refused]
     assert last.facts["type"] == wanted.type and last.facts["market"] == "spot"
@@ -380,9 +389,11 @@ def test_metadata_waits_for_a_change(server: metadata.MetadataServer) -> None:
     """A long poll returns when the flag turns, or when its time is up."""
     path = HEAD + "instance/preempted?wait_for_change=true"
     got: list[bytes] = []
-    waiting = threading.Thread(
-        target=lambda: got.append(server.answer("GET", path, GOOGLE, b"")[1])
-    )
+
+    def wait() -> None:
+        got.append(server.answer("GET", path, GOOGLE, b"").body)
+
+    waiting = threading.Thread(target=wait)
     waiting.start()
     until(lambda: bool(server._changed._waiters))
     server.set("instance/preempted", "TRUE")

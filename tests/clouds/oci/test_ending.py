@@ -11,13 +11,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import oci
 import pytest
 
 from byoc.emulator.ports import Reply
 from byoc.providers.oci import ending
+from byoc.providers.oci.provider import OciProvider
+from tests.clouds.conftest import MakeWorld
 from tests.clouds.oci.conftest import MakeTenancy, Tenancy, request
+from tests.clouds.rehearsal import real_machines
+from tests.helpers import until
+from tests.providers.world import new_key
 
 Answer = Callable[[str, str, Mapping[str, str], bytes], Reply]
 
@@ -142,6 +148,20 @@ def test_a_machine_may_end_no_other(
     client.terminate_instance(mine.id)
     assert tenancy.gone(mine.id).state == "gone"
     assert tenancy.provider.get(other.id).state == "running"
+
+
+@real_machines
+@pytest.mark.slow
+def test_a_booted_machine_whose_lease_passes_ends_itself(cloud_world: MakeWorld) -> None:
+    """From the boot data alone: the dead-man waits out the boot lease, and byoc-end terminates the
+    instance by the API, without any client."""
+    cloud = cloud_world("", clouds=("oci",), machines="real")
+    tenancy = Tenancy(cloud, cast(OciProvider, cloud.provider("oci")))
+    key = new_key()
+    made = tenancy.provider.launch(request(host_key=key, authorized_key=key.public, boot_lease=5.0))
+    until(lambda: tenancy.provider.get(made.id).state == "gone", 40)
+    assert tenancy.world.ledger.alive() == []
+    assert len(tenancy.calls("TerminateInstance")) == 1
 
 
 def test_the_program_is_small_and_old_python_can_read_it() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from byoc.clock import SYSTEM
@@ -9,6 +12,7 @@ from byoc.emulator.oci.facade import OciFacade
 from byoc.errors import AccessError, ProviderError, TransientError
 from byoc.providers.base import OWNER_TAG, TOKEN_TAG
 from byoc.providers.oci import console
+from byoc.providers.oci.looking import Lookout
 from tests.clouds.oci.conftest import OWNER, REGION, MakeTenancy, Tenancy, offer, request
 from tests.helpers import until
 
@@ -233,3 +237,73 @@ def _running(tenancy: Tenancy, id: str):  # type: ignore[no-untyped-def]
 
 def _answer(**fields: object) -> object:
     return type("Answer", (), {"data": type("Data", (), fields)})
+
+
+def test_many_looks_at_once_are_few_requests() -> None:
+    """While one request is under way the others gather, and are answered from one list; what the
+    list lacks is asked for by itself."""
+    asked: list[str] = []
+    gate, begun = threading.Event(), threading.Event()
+
+    def one(id: str) -> str:
+        asked.append(id)
+        begun.set()
+        gate.wait(10)
+        if id == "lost":
+            raise AccessError("no")
+        return f"one {id}"
+
+    def many() -> dict[str, str]:
+        asked.append("list")
+        return {f"i{number}": f"many i{number}" for number in range(20)}
+
+    lookout = Lookout(one, many)
+    with ThreadPoolExecutor(24) as pool:
+        first = pool.submit(lookout.look, "first")
+        assert begun.wait(10)
+        rest = [pool.submit(lookout.look, f"i{number}") for number in range(20)]
+        lost = pool.submit(lookout.look, "lost")
+        until(lambda: len(lookout._waiting) == 21)
+        gate.set()
+        assert first.result(10) == "one first"
+        assert [one.result(10) for one in rest] == [f"many i{number}" for number in range(20)]
+        with pytest.raises(AccessError):
+            lost.result(10)
+    assert sorted(asked) == ["first", "list", "lost"]
+
+
+def test_a_list_that_fails_is_told_to_all_who_asked() -> None:
+    """Nobody is left waiting."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def one(id: str) -> str:
+        begun.set()
+        gate.wait(10)
+        return id
+
+    def many() -> dict[str, str]:
+        raise AccessError("no")
+
+    lookout = Lookout(one, many)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(lookout.look, "a")
+        assert begun.wait(10)
+        rest = [pool.submit(lookout.look, name) for name in ("b", "c")]
+        until(lambda: len(lookout._waiting) == 2)
+        gate.set()
+        assert first.result(10) == "a"
+        for one_of in rest:
+            with pytest.raises(AccessError):
+                one_of.result(10)
+
+
+def test_an_address_is_asked_for_once(tenancy: Tenancy) -> None:
+    """Its network card is not asked again while the instance runs."""
+    made = tenancy.provider.launch(request())
+    tenancy.running(made.id)
+    before = len(tenancy.calls("GetVnic"))
+    for _ in range(5):
+        assert tenancy.provider.get(made.id).address
+    assert len(tenancy.calls("GetVnic")) == before
+    tenancy.provider.terminate(made.id)
+    assert tenancy.gone(made.id).address == ""

@@ -114,6 +114,8 @@ class Front:
         if kind == _NO_ANSWER:
             return None
         if fault and kind not in (_LOST, _IGNORE):
+            if kind == "InsufficientInstanceCapacity" and facts.get("market") == "spot":
+                kind = "InsufficientSpotCapacity"  # the same code, in other words
             words = self._words(call, facts)
             refused = refusal(call.service, kind, words, fault.message, fault.status)
             return refusals.answer(protocol, refused)
@@ -248,7 +250,9 @@ class Front:
             "user": self._user,
             "resource": resource,
             "encoded": refusals.encoded(f"{call.service}:{call.op}", resource),
-            "others": "another",
+            "others": self._rentals.others(
+                call.region, facts.get("type", ""), facts.get("zone", ""), False
+            ),
             "limit": "0",
         }
 

@@ -99,7 +99,8 @@ class Rentals:
             )
         spot = market == "spot"
         zone = self._checked(region, params, kind)
-        words = {"type": kind, "zone": zone or region, "others": _others(region, kind, zone)}
+        others = self.others(region, kind, zone, spot)
+        words = {"type": kind, "zone": zone or region, "others": others}
         key = None
         if token := params.get("ClientToken", ""):
             key = (region, token, zone)
@@ -167,6 +168,16 @@ class Rentals:
             and one.instance.state in _ON
             and quotas.bucket(one.instance.instance_type, one.spot) == code
         )
+
+    def others(self, region: str, kind: str, zone: str, spot: bool) -> str:
+        """The zones that EC2 would recommend instead: those that have it now."""
+        market = "spot" if spot else "on-demand"
+        have = [
+            one
+            for one in places.sold(region).get(kind, ())
+            if one != zone and self._world.spare(CLOUD, one, kind, market) != 0
+        ]
+        return ", ".join(have) or "another"
 
     def run(
         self, backend: Any, run: strict.Run, image: str, count: int, rest: Any, more: Any
@@ -405,7 +416,3 @@ def _zone(backend: Any, params: Params) -> str:
         if subnet in by_zone:
             return str(by_zone[subnet].availability_zone)
     raise refusal("ec2", "InvalidSubnetID.NotFound", {"id": subnet})
-
-
-def _others(region: str, kind: str, zone: str) -> str:
-    return ", ".join(one for one in places.sold(region).get(kind, ()) if one != zone) or "another"

@@ -26,6 +26,8 @@ TOKEN_PATHS = ("/token", "/o/oauth2/token")
 _OURS = ("ignore", UNREACHABLE, DENIED)
 """Errors of scenarios that handlers deal with; ``lost-reply`` and ``no-answer`` are dealt with
 here."""
+POLL = 0.02
+"""Seconds between two looks at whether the server is to stop."""
 _CHANGES = ("insert", "delete", "patch", "stop", "setLabels")
 
 
@@ -193,7 +195,7 @@ class Server:
         self._http.daemon_threads = True
         self.base = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(
-            target=self._http.serve_forever, name="emulator-gcp", daemon=True
+            target=self._http.serve_forever, args=(POLL,), name="emulator-gcp", daemon=True
         )
 
     def start(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .calls import Call, Handler, Page, narrowed
@@ -235,24 +236,12 @@ class Network:
 
     def _users(self, one: Resource) -> list[Resource]:
         """What refers to it, so that it cannot go."""
-        living = [card for card in self._store.every("Vnic") if not card.ended]
-        if one.model == "Subnet":
-            return [card for card in living if card.body["subnetId"] == one.id]
-        if one.model == "NetworkSecurityGroup":
-            return [card for card in living if one.id in (card.body.get("nsgIds") or ())]
-        if one.model == "InternetGateway":
-            return [table for table in self._tables() if one.id in _targets(table)]
-        if one.model == "SecurityList":
-            subnets = self._store.every("Subnet")
-            return [subnet for subnet in subnets if one.id in subnet.body["securityListIds"]]
-        if one.model == "RouteTable":
-            subnets = self._store.every("Subnet")
-            return [subnet for subnet in subnets if one.id == subnet.body["routeTableId"]]
-        inside = [part for model, *_ in _PARTS[1:] for part in self._inside(model, one)]
-        return [part for part in inside if not part.notes.get("default")]
-
-    def _tables(self) -> list[Resource]:
-        return self._store.every("RouteTable")
+        if one.model == "Vcn":
+            inside = [part for model, *_ in _PARTS[1:] for part in self._inside(model, one)]
+            return [part for part in inside if not part.notes.get("default")]
+        by, refers = _REFERENCES[one.model]
+        users = [user for user in self._store.every(by) if not user.ended]
+        return [user for user in users if one.id in refers(user.body)]
 
     # --- boot volumes -----------------------------------------------------------------------
 
@@ -285,8 +274,18 @@ class Network:
         return Page(narrowed(found, call.filters()))
 
 
-def _targets(table: Resource) -> list[str]:
-    return [rule["networkEntityId"] for rule in table.body.get("routeRules") or ()]
+def _targets(table: dict[str, Any]) -> list[str]:
+    return [rule["networkEntityId"] for rule in table.get("routeRules") or ()]
+
+
+_REFERENCES: Mapping[str, tuple[str, Callable[[dict[str, Any]], Sequence[str]]]] = {
+    "Subnet": ("Vnic", lambda body: [body["subnetId"]]),
+    "NetworkSecurityGroup": ("Vnic", lambda body: body.get("nsgIds") or ()),
+    "InternetGateway": ("RouteTable", _targets),
+    "SecurityList": ("Subnet", lambda body: body["securityListIds"]),
+    "RouteTable": ("Subnet", lambda body: [body["routeTableId"]]),
+}
+"""By what kind of thing each part is referred to, and the ids that one of those refers to."""
 
 
 def _networks(texts: list[str]) -> list[ipaddress.IPv4Network]:

@@ -7,7 +7,6 @@ tokens, instance and resource principals, and Kubernetes workload identity are t
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,15 +27,6 @@ TRY_PAUSE = 0.2
 TRY_PAUSE_MAX = 8.0
 INSTALL = "Run `pip install 'byoc-cloud[oci]'`."
 DEFAULT_FILE = "~/.oci/config"
-
-_SERVICES = {
-    "compute": ("oci.core", "ComputeClient"),
-    "network": ("oci.core", "VirtualNetworkClient"),
-    "volumes": ("oci.core", "BlockstorageClient"),
-    "identity": ("oci.identity", "IdentityClient"),
-    "limits": ("oci.limits", "LimitsClient"),
-    "work": ("oci.work_requests", "WorkRequestClient"),
-}
 
 
 class Identity(NamedTuple):
@@ -109,12 +99,11 @@ class Account:
             return self._clients[service, region]
 
     def _make(self, service: str, region: str, identity: Identity) -> Any:
-        module, name = _SERVICES[service]
         oci = sdk()
         more = {"signer": identity.signer} if identity.signer is not None else {}
         if self.endpoint:
             more["service_endpoint"] = self.endpoint_of(region)
-        return getattr(importlib.import_module(module), name)(
+        return _client_class(service)(
             {**identity.config, "region": region},
             timeout=TIMEOUT,
             retry_strategy=_strategy(oci),
@@ -136,8 +125,7 @@ class Account:
 
     def region_of(self, code: str) -> str:
         """The region that an OCID names: by key for the oldest (``iad``), by name for others."""
-        sdk()
-        short = importlib.import_module("oci.regions").REGIONS_SHORT_NAMES
+        short = sdk().regions.REGIONS_SHORT_NAMES
         return str(short.get(code.lower(), code.lower()))
 
     def require(self, region: str) -> None:
@@ -172,7 +160,7 @@ def pages(ask: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Any]:
 def sdk() -> Any:
     """The SDK. Raises AccessError when it is not installed."""
     try:
-        return importlib.import_module("oci")  # deferred: half a second that only OCI needs
+        import oci  # deferred: a quarter of a second that only OCI needs
     except ImportError as error:
         raise AccessError(
             f"the OCI SDK is not installed ({error})",
@@ -180,6 +168,24 @@ def sdk() -> Any:
             scope="cloud",
             hints=(INSTALL,),
         ) from error
+    return oci
+
+
+def _client_class(service: str) -> Any:
+    # Deferred, like the SDK itself.
+    from oci.core import BlockstorageClient, ComputeClient, VirtualNetworkClient
+    from oci.identity import IdentityClient
+    from oci.limits import LimitsClient
+    from oci.work_requests import WorkRequestClient
+
+    return {
+        "compute": ComputeClient,
+        "network": VirtualNetworkClient,
+        "volumes": BlockstorageClient,
+        "identity": IdentityClient,
+        "limits": LimitsClient,
+        "work": WorkRequestClient,
+    }[service]
 
 
 def _strategy(oci: Any) -> Any:

@@ -190,9 +190,9 @@ def translated() -> Iterator[None]:
         yield
     except Exception as raised:
         error = translate(raised)
-        if error is None:
-            raise
-        raise error from raised
+        if error is not None:
+            raise error from raised
+        raise
 
 
 def _service_answer(raised: Any) -> Answer:

@@ -23,6 +23,7 @@ from .clients import Account, no_retry, pages
 from .codes import CLOUD, translated
 from .images import Image, Images
 from .launch import details
+from .looking import Lookout
 from .network import Networks, Place, Wanted, owned
 from .survey import AT_ONCE, survey
 
@@ -56,6 +57,8 @@ class OciProvider:
         self._ingress = Ingress(options.get("ingress", ""), environ, clock)
         self._lock = threading.Lock()
         self._launched: dict[str, tuple[float, Instance]] = {}
+        self._lookouts: dict[str, Lookout] = {}
+        self._addresses: dict[str, str] = {}
 
     def traits(self) -> Traits:
         """See :class:`byoc.providers.base.Traits`. A preemption's only notice is an event in the
@@ -169,22 +172,43 @@ class OciProvider:
         if word != "instance":
             found = leftovers.get(self._account, instance_id, word, region) if word else None
             return found or states.gone(instance_id, region)
-        client = self._account.client("compute", region)
         try:
-            with translated():
-                raw = client.get_instance(instance_id).data
+            raw = self._lookout(region).look(instance_id)
         except ProviderError as error:
             if error.vendor_code == _ABSENT and self._may_list(region):
                 return self._fresh(instance_id) or states.gone(instance_id, region)
             raise
         if raw.lifecycle_state == "TERMINATED":
+            self._address(raw, region)  # to forget it
             return states.ended(self._account, raw, region)
         return states.instance(raw, region, self._address(raw, region), self._port)
 
+    def _lookout(self, region: str) -> Lookout:
+        client = self._account.client("compute", region)
+
+        def one(id: str) -> Any:
+            with translated():
+                return client.get_instance(id).data
+
+        def many() -> dict[str, Any]:
+            found = pages(client.list_instances, self._account.compartment)
+            return {raw.id: raw for raw in found}
+
+        with self._lock:
+            return self._lookouts.setdefault(region, Lookout(one, many))
+
     def _address(self, raw: Any, region: str) -> str:
-        if raw.lifecycle_state not in states.ADDRESSED:
-            return ""
-        return states.addresses(self._account, region, raw.id).get(raw.id, "")
+        """Where it is reached; asked for until it is known, since it does not change."""
+        with self._lock:
+            if raw.lifecycle_state not in states.ADDRESSED:
+                self._addresses.pop(raw.id, None)
+                return ""
+            known = self._addresses.get(raw.id, "")
+        if not known:
+            known = states.addresses(self._account, region, raw.id).get(raw.id, "")
+            with self._lock:
+                self._addresses[raw.id] = known
+        return known
 
     def list(
         self, tags: Mapping[str, str], regions: Sequence[str] = (), everything: bool = False

@@ -19,9 +19,11 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 
 METADATA = os.environ.get("OCI_METADATA_BASE_URL", "http://169.254.169.254/opc/v2")
 API = ""
+TROUBLE = (OSError, ValueError, LookupError, HTTPException, subprocess.SubprocessError)
 OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
@@ -97,7 +99,7 @@ def _main() -> int:
             sys.stderr.write("byoc-end: OCI answers %s: %r\n" % (error.code, said))
             if error.code in (400, 401, 403, 404):
                 return 1
-        except Exception as error:  # noqa: BLE001 - nobody is there to see it: try again
+        except TROUBLE as error:
             sys.stderr.write("byoc-end: %r\n" % (error,))
         time.sleep(pause)
     return 1

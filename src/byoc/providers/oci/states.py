@@ -29,8 +29,8 @@ _STATES: Mapping[str, tuple[str, str]] = {
 }
 """What has stopped counts as running: most shapes are billed as before, and it is still to be
 terminated."""
-ADDRESSED = frozenset({"PROVISIONING", "STARTING", "RUNNING", "CREATING_IMAGE"})
-"""States in which an instance may have an address."""
+ADDRESSED = frozenset({"RUNNING", "CREATING_IMAGE"})
+"""States in which an instance has an address; before them nothing answers there."""
 
 
 def instance(raw: Any, region: str, address: str = "", port: int = 22) -> Instance:
