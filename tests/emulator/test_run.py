@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from byoc import __version__
 from tests.emulator.machines import real_machines
 from tests.helpers import gone, processes_with, until
 
@@ -57,7 +58,6 @@ def test_the_command_finds_emulated_accounts_and_no_real_ones() -> None:
     assert done.returncode == 0, done.stderr
     assert found["BYOC_GCP_ENDPOINT"].startswith("http://127.0.0.1:")
     assert found["BYOC_CLOUDS"] == "gcp" and found["OTHER"] == "kept"
-    assert found["PATH"].split(os.pathsep)[0] == str(Path(BYOC).parent)
     assert not {
         "AWS_PROFILE",
         "AWS_SECRET_ACCESS_KEY",
@@ -65,6 +65,16 @@ def test_the_command_finds_emulated_accounts_and_no_real_ones() -> None:
         "BYOC_AWS_PROFILE",
     } & set(found)
     assert "real" not in json.dumps({k: v for k, v in found.items() if k in mine})
+
+
+@pytest.mark.parametrize("path", ["", str(Path(BYOC).parent) + os.pathsep])
+def test_the_command_finds_this_byoc(path: str) -> None:
+    """Whether or not it is on the PATH; other programs are found where they were."""
+    line = "byoc --version; command -v byoc; command -v sh"
+    done = emulate("sh", "-c", line, environ={"PATH": path + "/usr/bin:/bin"})
+    version, found, shell = done.stdout.splitlines()
+    assert version.endswith(__version__) and shell == "/usr/bin/sh"
+    assert (found == BYOC) == bool(path)
 
 
 def test_the_users_own_choices_stay(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def test_an_empty_scenario_is_one() -> None:
         ("fault = 3", "'fault' must be an array of tables"),
         ("boot = 3", "'boot' must be a table"),
         ("[[fault]]\nerorr = 'x'", "needs 'error'"),
+        ("[[fault]]\nerror = 'slow_boot'", "needs 'error'"),
         ("[[fault]]\nerror = 'x'\ntime = 1", "[[fault]] number 1: 'time' is not known"),
         ("[[fault]]\nerror = 'x'\ntimes = -2", "[[fault]] number 1: 'times' must be -1"),
         ("[[fault]]\nerror = 'x'\ntimes = '1'", "'times' must be a whole number"),

@@ -210,6 +210,38 @@ def test_some_instances_never_answer(make_world: MakeWorld) -> None:
     assert "Kernel panic" in booted.said()
 
 
+def test_a_fault_may_be_of_one_instances_boot(make_world: MakeWorld) -> None:
+    """``no-boot`` and ``slow-boot`` choose instances as other faults choose requests."""
+    world = make_world(
+        """
+        [[fault]]
+        op = "RunInstances"
+        match = { zone = "us-east-1*" }
+        error = "no-boot"
+        message = "Kernel panic"
+        [[fault]]
+        error = "slow-boot"
+        delay = 0.3
+        """,
+        "banner",
+    )
+    assert world.judge("aws", "RunInstances", SPOT) is None
+    first, second, third = (boot(world, id=f"i-{n}") for n in range(3))
+    wait_up(third)
+    assert first.heard == ["up"] and not greets(first.address) and "panic" in first.said()
+    wait_up(second)
+    [entry] = [entry for entry in world.ledger.all() if entry.id == "i-1"]
+    assert entry.moments["running"] - entry.moments["launch"] >= 0.3
+    assert world.unused() == []
+
+
+def test_an_event_at_launch_waits_for_the_machine(make_world: MakeWorld) -> None:
+    """What is to be killed has to be there first."""
+    world = make_world("[boot]\ndelay = 0.1\n[[event]]\nafter='launch'\naction='kill'", "banner")
+    booted = boot(world)
+    until(lambda: booted.heard == ["up", "crash"])
+
+
 def test_a_seed_repeats_what_is_random(make_world: MakeWorld) -> None:
     """With one seed the same instances answer, with another others do."""
 

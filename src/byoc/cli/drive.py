@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _PROGRAM = "byoc.engine.command:Commands"
 _SESSIONS = {"run": "byoc.engine.session:Session", "exec": _PROGRAM, "script": _PROGRAM}
 """Kind of a job -> the session that it runs in."""
+EACH = 3
+"""Instances that the last line names one by one; ``byoc ps`` and ``--json`` have all of them."""
 _NO_INSTANCE = (PlacementError, ProviderError, InstanceError)
 """Errors that a run without an instance ends in."""
 
@@ -171,8 +173,9 @@ def _fits(value: Any) -> bool:
 
 
 def _places(summary: Mapping[str, Any]) -> list[str]:
-    """One text per instance of the run: where, warm or new, what becomes of it."""
-    found = []
+    """One text per instance of the run: where, warm or new, what becomes of it; or one for all that
+    share these, where they are many."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
     for one in summary["instances"]:
         origin = "warm" if one["warm"] else "new"
         until = one["kept_until"]
@@ -180,7 +183,13 @@ def _places(summary: Mapping[str, Any]) -> list[str]:
             "kept": f"kept until {records.moment(until)[-8:]}" if until else "kept",
             "ended": "ended",
         }.get(one["left"], "left to its lease")
-        found.append(f"{origin} instance {one['id']} on {one['offer']}, {left}")
+        groups.setdefault((origin, one["offer"], left), []).append(one["id"])
+    found = []
+    for (origin, offer, left), ids in groups.items():
+        if len(ids) > EACH:
+            found.append(f"{len(ids)} {origin} instances on {offer}, {left}")
+        else:
+            found += [f"{origin} instance {id_} on {offer}, {left}" for id_ in ids]
     return found
 
 

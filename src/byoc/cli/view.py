@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from ..clock import Clock
@@ -22,6 +23,9 @@ WAITS_AFTER = 2.0
 and a cloud's has told what the first hop was."""
 FAILURE = 200
 """Characters of what failed: some clouds send an encoded page. ``byoc why`` has all of it."""
+SAME_MOST = 3
+"""Lines of one stage that are told: of fifty instances each would have four. The last line has the
+sums, and ``--verbose`` all of them."""
 WAITS_MOST = 5
 """Different waits of one stage that are told: of fifty instances not all are of interest."""
 
@@ -49,6 +53,7 @@ class View:
         self._detail = ""
         self._waits_for = ""
         self._waits: dict[str, set[str]] = {}
+        self._finished: Counter[str] = Counter()
         self._later = threading.Timer(0, lambda: None)  # replaced before it is ever started
         self._verbose = verbose
         self._since = 0.0
@@ -79,8 +84,13 @@ class View:
         elif status == "failed":
             short = detail if len(detail) <= FAILURE else f"{detail[: FAILURE - 3]}..."
             self._console.say(f"{name:<{_NAME_WIDTH}}  failed{_after(short)}")
-        elif status == "done" and not self._console.live:
+        elif status == "done" and not self._console.live and self._is_news(name):
             self._console.say(f"{name:<{_NAME_WIDTH}}  {seconds:.2f} s{_after(detail)}")
+
+    def _is_news(self, name: str) -> bool:
+        with self._lock:
+            self._finished[name] += 1
+            return self._verbose or self._finished[name] <= SAME_MOST
 
     def _wait(self, name: str, detail: str) -> None:
         """Show what a stage waits for: in the live line, or as a line of its own once it lasts."""

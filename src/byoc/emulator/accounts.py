@@ -36,12 +36,12 @@ def start(world: EmulatedWorld, clouds: Sequence[str], folder: Path) -> dict[str
             facade.start()
         except ImportError as error:
             raise _incomplete(cloud, error) from error
+        world.add(facade)
         return facade
 
     environ: dict[str, str] = {}
     with ThreadPoolExecutor(len(FACADES)) as pool:
         for facade in pool.map(one, clouds):
-            world.add(facade)
             environ.update(facade.environment())
     return environ
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from .ports import Facts, Fault
-from .scenario import ANY, FOREVER, Rule
+from .scenario import ANY, BOOTS, FOREVER, Rule
 
 
 class Call(NamedTuple):
@@ -35,9 +35,20 @@ class Faults:
 
     def take(self, cloud: str, op: str, facts: Facts) -> Rule | None:
         """The first rule that applies to a request, which is then used up by one."""
+        return self._take(lambda rule: applies(rule, cloud, op, facts))
+
+    def take_boot(self, cloud: str, facts: Facts) -> Rule | None:
+        """The same for the boot of an instance: a rule of ``no-boot`` or ``slow-boot``."""
+        return self._take(
+            lambda rule: (
+                rule.error in BOOTS and rule.cloud in (ANY, cloud) and matches(rule.match, facts)
+            )
+        )
+
+    def _take(self, fits: Callable[[Rule], bool]) -> Rule | None:
         with self._lock:
             for place, rule in enumerate(self._rules):
-                if self._left[place] != 0 and applies(rule, cloud, op, facts):
+                if self._left[place] != 0 and fits(rule):
                     self._left[place] -= 0 if rule.times == FOREVER else 1
                     return rule
         return None
@@ -51,6 +62,8 @@ class Faults:
 
 def applies(rule: Rule, cloud: str, op: str, facts: Facts) -> bool:
     """Whether a rule is about such a request."""
+    if rule.error in BOOTS:
+        return False
     return rule.cloud in (ANY, cloud) and names(rule.op, op) and matches(rule.match, facts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -121,9 +122,25 @@ def _environment(
         own[HOME_VARIABLE] = str(home)
     if not asked.settings_name_clouds:
         own[CLOUDS_VARIABLE] = ",".join(clouds)
-    here = str(Path(sys.executable).parent)
-    own["PATH"] = os.pathsep.join([here, environ.get("PATH", os.defpath)])
+    path = environ.get("PATH", os.defpath)
+    own["PATH"] = path if _finds_us(path) else os.pathsep.join([_bin(folder), path])
     return own
+
+
+def _finds_us(path: str) -> bool:
+    """Whether ``byoc`` on this PATH is the one that runs now."""
+    found = shutil.which("byoc", path=path)
+    return found is not None and Path(found).parent == Path(sys.executable).parent
+
+
+def _bin(folder: Path) -> str:
+    """A folder with nothing but this byoc: the PATH's other programs stay the user's choice."""
+    own = folder / "bin"
+    own.mkdir(mode=0o700)
+    script = own / "byoc"
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m byoc "$@"\n')
+    script.chmod(0o700)
+    return str(own)
 
 
 def _settle(world: EmulatedWorld) -> None:

@@ -32,7 +32,10 @@ FACTS = ("region", "zone", "type", "market", "id", "name", "shape", "image", "ki
 """What ``match`` may compare."""
 NOTICES = {"aws": 120.0, "gcp": 30.0, "oci": 120.0}
 """Seconds of warning that each cloud gives before it takes an instance back."""
-_SPECIAL = ("lost-reply", "no-answer", "ignore")
+NO_BOOT, SLOW_BOOT = "no-boot", "slow-boot"
+BOOTS = (NO_BOOT, SLOW_BOOT)
+"""Errors of a fault that are about an instance's boot and not about its request."""
+_SPECIAL = ("lost-reply", "no-answer", "ignore", *BOOTS)
 
 
 class Rule(NamedTuple):
@@ -158,7 +161,7 @@ def _rule(table: _Table) -> Rule:
         message=table.take("message", _text, ""),
         status=table.take("status", _status, 0),
     )
-    if not rule.error and not rule.delay:
+    if rule.error in ("", SLOW_BOOT) and not rule.delay:
         raise table.wrong("", "needs 'error' (the cloud's own code), 'delay', or both")
     table.end()
     return rule

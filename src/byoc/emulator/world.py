@@ -22,13 +22,15 @@ from .machine.doors import Doors
 from .machine.keeper import RealKeeper
 from .machine.kinds import Keeper, Plan
 from .ports import Events, Facade, Facts, Fault, Machine
-from .scenario import ANY, Boot, Rule, Scenario, Stock
+from .scenario import ANY, NO_BOOT, Boot, Rule, Scenario, Stock
 from .timers import Timers
 
 BOOTS_AT_ONCE = 4
 """Machines that are started at one time; each takes some milliseconds of work."""
 USUAL_SPOT = 0.4
 """Of the on-demand price; also what the emulated clouds say where the catalogue knows none."""
+LOOK_AGAIN = 0.02
+"""Seconds until an event looks again for an instance's machine, which is not there yet."""
 _NOTHING = Boot()
 
 
@@ -183,19 +185,27 @@ class EmulatedWorld:
         self.ledger.billing(cloud, id, on)
 
     def power_on(self, machine: Machine, events: Events) -> None:
-        boot = self._boot(machine.cloud)
         with self._lock:
             number = self._boots[machine.cloud]
             self._boots[machine.cloud] += 1
             self._machines[machine.cloud, machine.id] = machine, events
             self._addresses[machine.cloud, machine.id] = machine.address
         chance = random.Random(f"{self.seed}/{machine.cloud}/{number}")  # noqa: S311 - no secret
+        boot = self._boot(machine.cloud)
         delay = boot.delay + boot.jitter * chance.random()
+        dead = chance.random() < boot.never
+        facts = {key: getattr(machine, key) for key in ("region", "zone", "type", "market")}
+        rule = self._faults.take_boot(
+            machine.cloud, {**facts, "id": machine.id, "name": machine.name}
+        )
+        if rule is not None:
+            delay += rule.delay
+            dead = dead or rule.error == NO_BOOT
         spec = catalog.spec(machine.cloud, machine.type)
         plan = Plan(
             machine,
-            dead=chance.random() < boot.never,
-            console=boot.console,
+            dead=dead,
+            console=rule.message if rule and rule.message else boot.console,
             egress=self._egress or boot.egress,
             gpu_memory=spec.gpu_memory if spec else 0,
         )
@@ -274,6 +284,9 @@ class EmulatedWorld:
         key = (entry.cloud, entry.id)
         if action == "preempt":
             self._facades[entry.cloud].preempt(entry.id, notice)
+        elif "running" not in entry.moments:  # it has no machine yet
+            if entry.gone is None:
+                self.later(LOOK_AGAIN, lambda: self._act(entry, action, notice, lasts))
         elif action == "kill":
             self.keeper.kill(key)
         else:

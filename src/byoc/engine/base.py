@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import threading
 from collections import Counter
@@ -47,10 +48,14 @@ class Search(NamedTuple):
 
 
 class Stages:
-    """Passes events on and keeps the stages, for the journal and the summary."""
+    """Passes events on and keeps the stages, for the journal and the summary. What several
+    instances do side by side counts once."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, clock: Clock) -> None:
         self._reporter = reporter
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ended: dict[str, float] = {}
         self._told = Shown(lambda size: None)
         self.seconds: dict[str, float] = {}
         self.details: dict[str, str] = {}
@@ -58,8 +63,12 @@ class Stages:
     def stage(self, name: str, status: str, detail: str = "", seconds: float = 0.0) -> None:
         """See :class:`~byoc.engine.events.Reporter`."""
         if status == "done":
-            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-            self.details[name] = detail
+            with self._lock:
+                now = self._clock.mono()
+                fresh = min(seconds, now - self._ended.get(name, -math.inf))
+                self.seconds[name] = self.seconds.get(name, 0.0) + fresh
+                self.details[name] = detail
+                self._ended[name] = now
         self._reporter.stage(name, status, detail, seconds)
 
     def log(self, fd: int, data: bytes, container: str = "") -> None:
@@ -103,7 +112,7 @@ class Base:
         self._kind = kind
         self._ids = ids
         self._dialer = dialer
-        self._reporter = Stages(reporter)
+        self._reporter = Stages(reporter, clock)
         self.lock = threading.RLock()
         self._ended = threading.Condition(self.lock)
         self._acquired = threading.Condition(self.lock)

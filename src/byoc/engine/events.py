@@ -16,8 +16,8 @@ class Reporter(Protocol):
     remote ``print``)."""
 
     def stage(self, name: str, status: str, detail: str = "", seconds: float = 0.0) -> None:
-        """``name``: one of :data:`STAGES`. ``status``: ``start`` | ``note`` (more detail) | ``wait``
-        (what it waits for, in a few words that may come again) | ``done`` | ``failed``."""
+        """``name``: one of :data:`STAGES`. ``status``: ``start`` | ``note`` (more detail) |
+        ``wait`` (what it waits for, in a few words that may come again) | ``done`` | ``failed``."""
 
     def log(self, fd: int, data: bytes, container: str = "") -> None:
         """Bytes that remote code wrote: ``fd`` 1 for stdout, 2 for stderr."""

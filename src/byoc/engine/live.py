@@ -48,6 +48,9 @@ INLINE_TOTAL = 512 * 1024
 PIECE = 1024 * 1024
 """Larger files go in pieces of this size, at most :data:`PIECES_AHEAD` unanswered."""
 PIECES_AHEAD = 8
+_SENDING = threading.BoundedSemaphore(4)
+"""Instances that large files are sent to at one time: the line is one, and what is on the way is
+held in memory for each (the link's 16 MiB and as many pieces)."""
 FIRST_STREAM = 16
 ANSWER_WAIT = limits.LEASE * 4
 """Seconds for an answer; syncing files waits for the instance's disk. A lost instance answers at
@@ -188,6 +191,10 @@ class LiveInstance:
 
     def _send_contents(self, entries: Sequence[mounts.FileEntry]) -> None:
         """Send large contents in pieces, with a bounded number of them on the way."""
+        with _SENDING:
+            self._send_pieces(entries)
+
+    def _send_pieces(self, entries: Sequence[mounts.FileEntry]) -> None:
         waiting: deque[Future[dict[str, Any]]] = deque()
         for entry in entries:
             with entry.open() as file:

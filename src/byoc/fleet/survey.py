@@ -46,6 +46,7 @@ class _Entry:
         self.begun = begun
         self.offers = offers  # by type and market: prices may change on the way
         self.done = False
+        self.told = False
         self.survey: Survey | None = None
         self.error: ProviderError | None = None
 
@@ -87,10 +88,7 @@ class Surveyor:
         if late and (best is None or best in late):
             late = self._wait(entries, now + seconds, stop)
         if late and (best is None or best in late):
-            names = ", ".join("/".join(place) for place in late)
-            self._reporter.notice(
-                f"{names} did not answer within {seconds:g} s: what is there is tried as it is"
-            )
+            self._tell([place for place in late if not entries[place].told], entries, seconds)
 
     def known(self) -> dict[Place, Survey]:
         """The surveys that are there and fresh."""
@@ -182,6 +180,16 @@ class Surveyor:
             entry.survey, entry.error, entry.done = survey, error, True
             self.version += 1
             self._changed.notify_all()
+
+    def _tell(self, late: Sequence[Place], entries: Mapping[Place, _Entry], seconds: float) -> None:
+        """Say once of each place that it is not waited for."""
+        for place in late:
+            entries[place].told = True
+        if late:
+            names = ", ".join("/".join(place) for place in late)
+            self._reporter.notice(
+                f"{names} did not answer within {seconds:g} s: what is there is tried as it is"
+            )
 
     def _wait(self, entries: Mapping[Place, _Entry], deadline: float, stop: Stop) -> list[Place]:
         with self._changed:

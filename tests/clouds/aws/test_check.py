@@ -70,11 +70,22 @@ def test_missing_permissions_are_named(rented: Open) -> None:
 def test_without_permission_to_decode_the_plain_words_remain(rented: Open) -> None:
     """A refusal is told in AWS's words when its encoded part cannot be read."""
     account = rented(
-        fault("TerminateInstances", "deny", -1) + fault("DecodeAuthorizationMessage", "deny", -1)
+        fault("CreateSecurityGroup", "deny", -1) + fault("DecodeAuthorizationMessage", "deny", -1)
     )
     [one] = found(account.provider.check(), "permissions")
-    assert one.level == "fail" and "is not authorized to perform: ec2:Term" in one.message
+    assert one.level == "fail" and "is not authorized to perform: ec2:CreateSec" in one.message
     assert "Encoded" not in one.message
+
+
+def test_what_may_be_done_to_ones_own_is_tried_on_ones_own(rented: Open) -> None:
+    """The policy lets byoc end only what carries its tag: without such an instance a refusal warns,
+    with one it fails."""
+    account = rented(fault("TerminateInstances", "deny", 2))
+    [one] = found(account.provider.check(), "permissions")
+    assert one.level == "warn" and "ec2:TerminateInstances" in one.remedy
+    account.provider.launch(account.request(account.placed()))
+    [one] = found(account.provider.check(), "permissions")
+    assert one.level == "fail" and "ec2:TerminateInstances" in one.remedy
 
 
 def test_a_missing_network_has_its_command(rented: Open) -> None:

@@ -6,7 +6,9 @@ import json
 import re
 from typing import Any
 
-from byoc.providers.aws import check
+import pytest
+
+from byoc.providers.aws import dryruns
 from byoc.providers.aws.permissions import PERMISSIONS
 from byoc.providers.base import OWNER_TAG
 from tests.clouds.aws.conftest import Open, boto, fault
@@ -56,15 +58,16 @@ def test_the_policy_ends_only_what_is_byocs() -> None:
                 assert condition == {"aws:ResourceTag/byoc-managed": "1"}, action
 
 
-def test_the_adapter_asks_for_nothing_else(rented: Open) -> None:
+def test_the_adapter_asks_for_nothing_else(rented: Open, caplog: pytest.LogCaptureFixture) -> None:
     """Every operation that the account has seen is in the list, and every action of the list has
-    been asked for: a survey, a check, launches, a move, lists, a console, every kind of end."""
+    been asked for: a survey, a check, launches, lists, a console, every kind of end. No answer that
+    this meets is unknown."""
     account = rented(fault("GetConsoleOutput", "deny"))
     offer = account.placed()
     account.provider.survey(account.region, [offer, offer._replace(market="spot")])
-    account.provider.check()
     made = account.provider.launch(account.request(offer))
     account.running(made.id)
+    account.provider.check()
     account.provider.console(made.id)
     tags = [{"Key": "byoc-managed", "Value": "1"}, {"Key": OWNER_TAG, "Value": account.owner}]
     ec2 = boto()
@@ -89,9 +92,10 @@ def test_the_adapter_asks_for_nothing_else(rented: Open) -> None:
     seen = {call.op for call in [*calls[:ours], *calls[ours + theirs :]]} - FREE
     asked = {f"{SERVICES.get(op, 'ec2')}:{op}" for op in seen}
     assert asked | IMPLIED == {one.action for one in PERMISSIONS}
+    assert "unclassified" not in caplog.text
 
 
 def test_the_check_tries_what_it_can() -> None:
     """Each probe of the check is about an action of the list."""
-    place = check._Place("us-east-1", "vpc-0", "sg-0", "ami-0")
-    assert {probe.action for probe in check._probes(place)} <= {one.action for one in PERMISSIONS}
+    place = dryruns.Place("us-east-1", "vpc-0", "ami-0", "i-0", "sg-0")
+    assert {probe.action for probe in dryruns.probes(place)} <= {one.action for one in PERMISSIONS}

@@ -9,20 +9,20 @@ app = byoc.App("crowd")
 
 
 @app.function(gpu="T4", max_containers=50)
-def where(x: int) -> tuple[int, str, int]:
+def where(x: int, wait: float) -> tuple[int, str, int]:
     import time
 
-    time.sleep(0.5)
+    time.sleep(wait)  # until all the others have theirs
     return x, socket.gethostname(), os.getpid()
 
 
 @app.local_entrypoint()
-def main(n: int = 200) -> None:
+def main(n: int = 50, wait: float = 20.0) -> None:
     import resource
     import time
 
     begun = time.perf_counter()
-    found = list(where.map(range(n)))
+    found = list(where.map(range(n), [wait] * n))
     used = resource.getrusage(resource.RUSAGE_SELF)
     assert [x for x, _, _ in found] == list(range(n))
     print("hosts:", len({host for _, host, _ in found}))

@@ -16,8 +16,8 @@ from typing import Any
 from moto.moto_server.werkzeug_app import create_backend_app
 
 from ..ports import World
-from . import places, strict
-from .front import Front, Request
+from . import places, schema, strict
+from .front import MODELS, PROTOCOLS, Front, Request
 from .rentals import CLOUD, Rentals
 
 _NUMBERS = itertools.count(1)
@@ -67,6 +67,10 @@ class AwsFacade:
             f"[default]\naws_access_key_id = {self._key}\naws_secret_access_key = {self._secret}\n",
         )
         strict.add(self._account, self._rentals)
+        # What the first request would otherwise wait for: a third of a second.
+        self._rentals.backend(places.HOME)
+        for service in PROTOCOLS:
+            schema.operations(MODELS.get(service, service))
         self._thread.start()
 
     def _write(self, name: str, text: str) -> None:

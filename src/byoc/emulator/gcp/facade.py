@@ -38,6 +38,7 @@ class GcpFacade:
         self.project = Project(world, PROJECT, self._operations, self._instances, number)
         handlers = {**self.project.handlers(), **self._instance_handlers()}
         desk = Desk(world, PROJECT, self._account, discovery.load(), handlers)
+        self._instances.api = desk.reply
         self._server = Server(desk)
 
     def start(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..ports import Events, Machine, World
+from ..ports import Events, Machine, Metadata, World
 from . import rules, stock
 from .account import EMAIL, Account
 from .calls import Call
@@ -61,6 +61,8 @@ class Instances:
         self._boxes: dict[tuple[str, str], Box] = {}
         self._asked: dict[tuple[str, str], str] = {}
         self.disks: dict[tuple[str, str], dict[str, Any]] = {}
+        self.api: Metadata | None = None
+        """Answers what machines ask Compute Engine; set when there is one."""
 
     # --- requests ---------------------------------------------------------------------------
     def insert(self, call: Call) -> dict[str, Any]:
@@ -350,7 +352,7 @@ class Instances:
             box.body["status"] = "STAGING"
             address = self._world.address(CLOUD)
             told = tree(self._project, box.body, address)
-            server = MetadataServer(told, self._issuer(email) if email else None)
+            server = MetadataServer(told, self._issuer(email) if email else None, self.api)
             box.address, box.metadata = address, server
         attributes = told["instance"]["attributes"]
         gpu = next((name for name, card in stock.CARDS.items() if card == box.plan.card), "")

@@ -9,9 +9,10 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..ports import Reply
+from ..ports import Metadata, Reply
 
 PREFIX = "/computeMetadata/v1/"
+API = "/compute/v1/"
 LONGEST_WAIT = 60.0
 """Seconds that ``wait_for_change`` waits where the request sets no ``timeout_sec``."""
 _FLAVOR = "metadata-flavor"
@@ -19,17 +20,26 @@ _FLAVOR = "metadata-flavor"
 
 class MetadataServer:
     """``tree``: nested folders by Google's path names. ``token``: makes an access token, None for
-    a machine without a service account."""
+    a machine without a service account. ``api``: answers what the machine asks Compute Engine: it
+    has no other way out."""
 
-    def __init__(self, tree: dict[str, Any], token: Callable[[], dict[str, Any]] | None) -> None:
+    def __init__(
+        self,
+        tree: dict[str, Any],
+        token: Callable[[], dict[str, Any]] | None,
+        api: Metadata | None = None,
+    ) -> None:
         self._tree = tree
         self._token = token
+        self._api = api
         self._changed = threading.Condition()
         self._ended = False
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """See :data:`byoc.emulator.ports.Metadata`."""
         parts = urllib.parse.urlsplit(path)
+        if self._api is not None and parts.path.startswith(API):
+            return self._api(method, path, headers, body)
         if parts.path == "/":
             return Reply(200, b"computeMetadata/\n")
         if not parts.path.startswith(PREFIX):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Any, NamedTuple
 
-from ..ports import Fault, World
+from ..ports import Fault, Reply, World
 from . import stock
 from .account import Account
 from .calls import Call, Handler
@@ -75,6 +75,12 @@ class Desk:
             return self._serve(Call(method, path, query, body, ""), headers)
         except Refusal as refusal:
             return Answer(refusal.status, refusal.body)
+
+    def reply(self, verb: str, target: str, headers: Mapping[str, str], raw: bytes) -> Reply:
+        """The same for a machine; see :data:`byoc.emulator.ports.Metadata`."""
+        answer = self.answer(verb, target, headers, raw)
+        status = 503 if answer.dropped else answer.status
+        return Reply(status, json.dumps(answer.body).encode(), "application/json")
 
     def _serve(self, call: Call, headers: Mapping[str, str]) -> Answer:
         op, facts = call.method.id, _facts(call)

@@ -1,8 +1,7 @@
 """What EC2's refusals mean, as data. Read by :mod:`byoc.providers.table`, first fit first.
 
 Sources: AWS's list of EC2 error codes; what EC2's users report (the texts); the botocore package
-for the names of the exceptions that it raises without an answer of AWS. ``DryRunOperation`` is not
-here: it is the success of a question (:mod:`.permissions`).
+for the names of the exceptions that it raises without an answer of AWS.
 """
 
 from __future__ import annotations
@@ -181,6 +180,12 @@ ROWS: tuple[Row, ...] = (
     Row("Malformed*", BadRequestError, "request", 0.0, _BUG),
     Row("ValidationError*", BadRequestError, "request", 0.0, _BUG),
     Row("ValidationException", BadRequestError, "request", 0.0, _BUG),
+    # --- answers that are expected where they are asked for, and classed here all the same ----
+    Row("DryRunOperation", BadRequestError),
+    Row("ParameterNotFound", BadRequestError, "region"),
+    Row("NoSuch*", BadRequestError),
+    Row("Invalid*.NotFound", BadRequestError),
+    Row("Invalid*.Malformed", BadRequestError),
 )  # fmt: skip
 """Codes of EC2, STS, SSM, IAM and Service Quotas."""
 

@@ -108,8 +108,12 @@ class AwsProvider:
             self._networks.forget(region)
             self._images.forget(region)
         made = states.instance(region, found, self._port)
+        now = self._clock.mono()
         with self._lock:
-            self._launched[made.id] = (self._clock.mono(), made)
+            self._launched = {
+                one: known for one, known in self._launched.items() if now - known[0] < SPREADING
+            }
+            self._launched[made.id] = (now, made)
         return made
 
     def _run(self, request: LaunchRequest, image: Image, network: Network) -> Mapping[str, Any]:

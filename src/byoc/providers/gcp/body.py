@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ... import limits
 from ...resources import Offer
-from .. import bootdata
+from .. import bootdata, ingress
 from ..base import TOKEN_TAG, LaunchRequest
 from . import labels
 
@@ -23,6 +23,7 @@ NEWEST_DISK = "hyperdisk-balanced"
 NEWEST_ONLY = re.compile(r"(a3-ultragpu|a4x?|c4[ad]?|g4|h4d|m4|n4[ad]?|x4)-")
 """Families that take no older disks (pd-*)."""
 SCOPES = ["https://www.googleapis.com/auth/compute"]
+METADATA = "http://169.254.169.254"
 _MIB_PER_GB = 1024
 _TYPE = re.compile(r"(?P<machine>[a-z0-9-]+)(\+(?P<accelerator>[a-z0-9-]+)x(?P<count>\d+))?")
 
@@ -143,11 +144,13 @@ def _metadata(user_data: str) -> list[dict[str, str]]:
 END = """\
 #!/bin/sh
 # Powers the machine off; Google deletes what is left of it, its disk too, at its run limit.
-exec /sbin/shutdown -P now
+PATH=$PATH:/usr/sbin:/sbin
+exec shutdown -h now
 """
 DELETE = """\
 #!/bin/sh
 # Deletes this instance as its own service account; where that fails, powers it off.
+PATH=$PATH:/usr/bin:/usr/sbin:/sbin
 python3 - <<'PY' && exit 0
 import json, urllib.request
 M = "http://169.254.169.254/computeMetadata/v1/"
@@ -160,10 +163,12 @@ urllib.request.urlopen(urllib.request.Request(
     "@API@/compute/v1/projects/%s/zones/%s/instances/%s" % (ask("project/project-id"), zone, name),
     method="DELETE", headers={"Authorization": "Bearer " + token}), timeout=20)
 PY
-exec /sbin/shutdown -P now
+exec shutdown -h now
 """
 
 
 def end_script(api: str, account: str) -> str:
-    """The script by which a machine ends itself. ``api``: where Compute Engine answers."""
-    return DELETE.replace("@API@", api) if account else END
+    """The script by which a machine ends itself. ``api``: where Compute Engine answers. One on this
+    computer is an emulated one, which its machines meet where their metadata is."""
+    told = METADATA if ingress.is_loopback(api) else api
+    return DELETE.replace("@API@", told) if account else END
