@@ -27,8 +27,8 @@ def test_what_runs_finishes_and_the_rest_moves(byoc_home: Path, cloud: str) -> N
     words = ("run", program, "--cloud", cloud, "--spot", "--no-keep")
     done = rehearse(byoc_home, BYOC, *words, scenario=SCENARIO.format(cloud=cloud))
     assert done.code == 0, done.err
-    assert "sum 285" in done.out
-    assert all(done.out.count(f"squared {number}\n") == 1 for number in range(10)), done.out
+    assert "sum 4324" in done.out
+    assert all(done.out.count(f"squared {number}\n") == 1 for number in range(24)), done.out
     assert "is preempted in" in done.err and "was lost" not in done.err, done.err
     assert len(done.report["instances"]) == 2
     assert done.report["alive"] == []

@@ -304,6 +304,7 @@ def test_a_killed_machine_is_silent(make_world: MakeWorld) -> None:
         socket.create_connection((booted.address, 22), 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["cut", "freeze"])
 def test_a_pause_is_silence_and_heals(make_world: MakeWorld, action: str) -> None:
     """Connections stand still and go on afterwards; a cut machine works meanwhile, a frozen one
@@ -337,6 +338,7 @@ def test_moments_are_noticed(make_world: MakeWorld) -> None:
     assert list(entry.moments) == ["launch", "running", "connected", "first-input", "first-result"]
 
 
+@pytest.mark.slow
 def test_many_machines_at_once(make_world: MakeWorld) -> None:
     """Twenty boot together and each is itself."""
     world = make_world()
@@ -373,6 +375,7 @@ signal.pause()
 """
 
 
+@pytest.mark.slow
 def test_nothing_outlives_a_killed_emulator() -> None:
     """SIGKILL of the emulator: machines, their mounts and its folder are gone soon after."""
     folder = new_home()

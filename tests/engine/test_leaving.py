@@ -1,4 +1,4 @@
-"""An instance that is preempted in a moment: what runs there may finish, the rest goes elsewhere."""
+"""An instance that is preempted soon: what runs there may finish, the rest goes elsewhere."""
 
 from __future__ import annotations
 

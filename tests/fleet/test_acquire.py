@@ -256,6 +256,26 @@ def test_interrupt_while_booting_leaves_nothing(world: World) -> None:
     assert fleet.journal.attempts("run-1")[0].outcome == "failed"
 
 
+def test_instance_that_is_not_shown_yet_is_waited_for(world: World) -> None:
+    """A cloud whose reads lag half a minute behind the launch has not lost the instance."""
+    world.cloud.lag = 30
+    world.cloud.script = [Fault(boot=60)]
+    held = world.fleet().acquire(SMALL, "run-1")
+    assert held.connect().alive
+    assert world.cloud.ever() == 1
+
+
+def test_stopping_while_the_instance_is_not_shown_yet_ends_it(world: World) -> None:
+    """What cannot be ended yet is asked to end again, until the cloud knows it."""
+    world.cloud.lag = 8
+    world.cloud.script = [Fault(boot=100)]
+    fleet = world.fleet()
+    with pytest.raises(CancelledError):
+        fleet.acquire(SMALL, "run-1", stop=lambda: bool(world.cloud.launched))
+    assert not world.cloud.live()
+    assert not fleet.journal.instances()
+
+
 def test_warm_instance_is_taken_first(world: World) -> None:
     """A released instance that fits is used again, without a launch."""
     fleet = world.fleet()

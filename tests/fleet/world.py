@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc.clock import Clock
-from byoc.errors import ConnectionLostError, HostKeyError, ProviderError
+from byoc.errors import ConnectionLostError, HostKeyError, ProviderError, TransientError
 from byoc.fleet.core import Fleet
 from byoc.fleet.ports import Stop, Target
 from byoc.providers.base import Finding, HostKey, Instance, LaunchRequest, Survey, Traits
@@ -89,10 +89,14 @@ class Fault:
 
 
 class FileCloud:
-    """The provider. ``script``: one fault per launch call to come; then all goes well, but for what
-    ``refuses`` says of each offer. ``surveys``: what it tells of a region, an error raised, or a
-    function that does either; with any of them it sells by region. ``launched``: the offers that
-    were asked for; ``listed``: the regions of each list call."""
+    """The provider.
+
+    ``script``: one fault per launch call to come; then all goes well, but for what ``refuses`` says
+    of each offer. ``surveys``: what it tells of a region, an error raised, or a function that does
+    either; with any of them it sells by region. ``lag``: seconds until a launched machine is shown
+    and can be ended. ``launched``: the offers that were asked for; ``listed``: the regions of each
+    list call.
+    """
 
     def __init__(self, folder: Path, clock: Clock, name: str = "sim") -> None:
         self.name = name
@@ -103,6 +107,7 @@ class FileCloud:
         self.script: list[Fault] = []
         self.down: ProviderError | None = None
         self.deaf_to_terminate = False
+        self.lag = 0.0
         self.hides: set[str] = set()
         self.calls: list[str] = []
         self.refuses: Callable[[Offer], ProviderError | None] = lambda offer: None
@@ -145,7 +150,7 @@ class FileCloud:
     def get(self, instance_id: str) -> Instance:
         self._called("get")
         for machine in self._all():
-            if machine["id"] == instance_id:
+            if machine["id"] == instance_id and self._shown(machine):
                 return self._instance(machine)
         return Instance(self.name, instance_id, "gone", self.sold[0], {})
 
@@ -165,7 +170,7 @@ class FileCloud:
     ) -> list[Instance]:
         self._called("list")
         self.listed.append(tuple(regions))
-        found = [self._instance(machine) for machine in self._all()]
+        found = [self._instance(machine) for machine in self._all() if self._shown(machine)]
         return [
             one
             for one in found
@@ -179,6 +184,8 @@ class FileCloud:
         self._called("terminate")
         if self.deaf_to_terminate:
             return
+        if any(one["id"] == instance_id and not self._shown(one) for one in self._all()):
+            raise TransientError(f"{instance_id} cannot be ended yet")
         self.end(instance_id, "terminated")
 
     def check(self) -> list[Finding]:
@@ -218,6 +225,9 @@ class FileCloud:
         return None
 
     # -- inside -------------------------------------------------------------------------------
+
+    def _shown(self, machine: dict[str, Any]) -> bool:
+        return bool(self.clock.wall() - machine["started"] >= self.lag)
 
     def _called(self, what: str) -> None:
         self.calls.append(what)

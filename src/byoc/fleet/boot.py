@@ -36,9 +36,9 @@ THROTTLE_PAUSE = 1.0
 """Longest first pause after "too often"; doubles. Each is drawn between nothing and its longest, so
 that fifty clients do not come back at the same moment."""
 THROTTLE_PAUSE_MAX = 30.0
-UNSEEN_GRACE = 10.0
+UNSEEN_GRACE = 60.0
 """Seconds after a launch in which a provider's unexplained "no such instance" may be a read that
-lags behind the write (EC2 documents seconds)."""
+lags behind the write: EC2 documents seconds, and others have been burnt by a minute."""
 _SLICE = 0.25
 """Seconds of one sleep: how long it takes to notice that the caller gave up."""
 

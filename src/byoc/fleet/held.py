@@ -10,7 +10,7 @@ from ..errors import InstanceError, ProviderError
 from ..providers.base import Instance, Provider, Traits
 from ..state import Journal
 from ..transport.ssh import Connection
-from .ending import END_WAIT, end_and_wait
+from .ending import END_WAIT, ask_to_end, end_and_wait
 from .locks import UseLock
 from .ports import Dialer, Reporter, Target
 from .recall import note_loss
@@ -141,7 +141,7 @@ class Held:
             self._note(state="lost", detail=reason)
         finally:
             try:
-                self._around.provider.terminate(self.instance.id)
+                ask_to_end(self._around.provider, self.instance.id, self._around.clock)
                 last = self._around.provider.get(self.instance.id)
                 note_loss(self._around.journal, self._around.clock, last)
                 gone = last.state == "gone"

@@ -29,6 +29,7 @@ from ..resources import Offer, Resources
 from ..settings import Settings
 from ..state import Attempt, Intent, Journal
 from .boot import Boot, Patience
+from .ending import ask_to_end
 from .held import Held, Surroundings
 from .locks import UseLock
 from .ports import Dialer, Reporter, Stop
@@ -114,7 +115,7 @@ class Workshop:
         finally:
             try:
                 if not gone:
-                    provider.terminate(instance.id)
+                    ask_to_end(provider, instance.id, self.clock)
                     gone = provider.get(instance.id).state == "gone"
             except ProviderError as error:
                 self.reporter.notice(

@@ -25,7 +25,7 @@ from .reconcile import (
     reconcile,
     row_of,
 )
-from .tasks import Task
+from .tasks import side_by_side
 
 RECENT = 3600.0
 """Seconds after its end for which an instance's region is still looked at: one whose end was only
@@ -123,12 +123,8 @@ class Sweeper:
                 asked[name] = ()
             elif where.get(name):
                 asked[name] = tuple(sorted(where[name]))
-        tasks = {name: Task(partial(self._ask_all, name, asked[name])) for name in asked}
-        for name, task in tasks.items():
-            try:
-                swept.listed[name] = task.result()
-            except ProviderError as error:
-                swept.failed[name] = error
+        works = [partial(self._ask_all, name, asked[name], swept) for name in asked]
+        side_by_side(works, len(works))
         for name in swept.listed:
             if not asked[name] and self._journal.unlisted(name):
                 self._journal.set_listed(name)
@@ -144,9 +140,13 @@ class Sweeper:
             found.setdefault(provider, set()).add(region)
         return found
 
-    def _ask_all(self, name: str, regions: Sequence[str]) -> list[Instance]:
-        found = self._providers[name].list({OWNER_TAG: self._journal.owner}, regions)
-        return [one for one in found if one.kind == "instance"]
+    def _ask_all(self, name: str, regions: Sequence[str], swept: Swept) -> None:
+        try:
+            found = self._providers[name].list({OWNER_TAG: self._journal.owner}, regions)
+        except ProviderError as error:
+            swept.failed[name] = error
+        else:
+            swept.listed[name] = [one for one in found if one.kind == "instance"]
 
     def _view(self, swept: Swept, locks: dict[str, UseLock]) -> tuple[View, set[str]]:
         """The journal's side, and the lock names that live clients hold.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -40,3 +41,30 @@ class Task(Generic[T]):
 
     def _run(self) -> None:
         self._found.append(attempt(self._work))
+
+
+def side_by_side(works: Sequence[Callable[[], T]], most: int) -> list[T]:
+    """What each of these gives, in their order; no more than ``most`` run at the same time. Raises
+    what the first of them raised, when all have ended."""
+    queue: SimpleQueue[int] = SimpleQueue()
+    for number in range(len(works)):
+        queue.put(number)
+    found: dict[int, T | BaseException] = {}
+
+    def run() -> None:
+        while True:
+            try:
+                number = queue.get_nowait()
+            except Empty:
+                return
+            found[number] = attempt(works[number])
+
+    for task in [Task(run) for _ in range(min(most, len(works)))]:
+        task.result()
+    results = []
+    for number in range(len(works)):
+        one = found[number]
+        if isinstance(one, BaseException):
+            raise one
+        results.append(one)
+    return results

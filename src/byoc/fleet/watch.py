@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,10 @@ from .ports import Reporter
 from .reconcile import row_of
 from .registry import registry
 from .sweep import Sweeper, Swept
+from .tasks import side_by_side
+
+_AT_ONCE = 8
+"""Instances ended at the same moment; clouds allow some tens of requests a second."""
 
 
 class Row(NamedTuple):
@@ -97,18 +102,12 @@ class Watch:
         """
         rows = self.ps()
         chosen = rows if ids is None else _chosen(rows, ids)
-        failures: list[str] = []
         for row in chosen:
-            try:
-                self._providers[row.provider].terminate(row.id)
-            except ProviderError as error:
-                failures.append(f"{row.id}: {error.message}")
             self.journal.update_instance(row.provider, row.id, state="ending", idle_until=0.0)
-        for row in chosen:
-            failures += self._watch_end(row)
-        if failures:
+        failures = side_by_side([partial(self._end, row) for row in chosen], _AT_ONCE)
+        if any(failures):
             raise InstanceError(
-                f"not ended: {'; '.join(dict.fromkeys(failures))}",
+                f"not ended: {'; '.join(filter(None, failures))}",
                 hints=("try again; each instance ends by its own lease at the latest",),
             )
         return chosen
@@ -143,18 +142,18 @@ class Watch:
             detail=instance.detail or row.detail,
         )
 
-    def _watch_end(self, row: Row) -> list[str]:
-        """Wait until one is gone; what to complain about, if anything."""
+    def _end(self, row: Row) -> str:
+        """End one and wait until it is gone; what to complain about, if anything."""
         try:
             last = end_and_wait(self._providers[row.provider], row.id, self._clock, END_WAIT)
         except ProviderError as error:
-            return [f"{row.id}: {error.message}"]
+            return f"{row.id}: {error.message}"
         if last.state != "gone":
-            return [f"{row.id}: still {last.state} after {END_WAIT:.0f} s"]
+            return f"{row.id}: still {last.state} after {END_WAIT:.0f} s"
         ended = self._clock.wall()
         detail = last.detail or "ended by `byoc down`"
         self.journal.update_instance(row.provider, row.id, state="gone", ended=ended, detail=detail)
-        return []
+        return ""
 
 
 @contextmanager

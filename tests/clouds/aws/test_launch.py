@@ -393,7 +393,8 @@ def test_fifty_launches_at_once(rented: Open) -> None:
         made = list(pool.map(account.provider.launch, requests))
     assert len({one.id for one in made}) == 50
     assert account.world is not None
-    assert len(account.world.log.calls("aws", "CreateSecurityGroup")) == 1
+    for once in ("CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "GetParameter"):
+        assert len(account.world.log.calls("aws", once)) == 1
 
     def looked() -> bool:
         with ThreadPoolExecutor(50) as pool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from byoc.errors import AccessError
 from byoc.pricing import catalog
 from byoc.providers.aws import quotas
@@ -104,3 +106,11 @@ def test_a_quota_that_aws_does_not_keep_is_not_told(rented: Open) -> None:
     account = rented(fault("GetServiceQuota", "NoSuchResourceException", -1))
     survey = account.provider.survey(REGION, offers("m7i.large"))
     assert survey.quotas == () and not survey.failed
+
+
+def test_a_region_where_nothing_may_be_asked_is_an_error(account: Account) -> None:
+    """Where every question is refused the survey itself is, with the scope of the refusal."""
+    asked = [one._replace(region="eu-south-2") for one in offers("m7i.large")]
+    with pytest.raises(AccessError) as caught:
+        account.provider.survey("eu-south-2", asked)
+    assert caught.value.scope == "region"

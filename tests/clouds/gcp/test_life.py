@@ -120,6 +120,7 @@ def test_ending_twice_is_ending_once(gcp: Account) -> None:
     gcp.ended(launched.id)
     for known in (launched.id, "us-central1-a/byoc-none", "nowhere-a/byoc-none", "no id at all"):
         gcp.provider.terminate(known)
+    assert gcp.own() == []
 
 
 def test_not_shown_yet_is_not_ended(project: Open) -> None:

@@ -202,11 +202,22 @@ def test_a_machine_that_shuts_down_is_still_billed(tenancy: Tenancy) -> None:
     assert entry is not None and entry in tenancy.world.ledger.alive()
 
 
-def test_an_offer_without_a_domain_is_refused(tenancy: Tenancy) -> None:
-    """OCI does not choose: nothing is asked."""
-    with pytest.raises(BadRequestError):
-        tenancy.provider.launch(a_request(an_offer(zone="")))
-    assert tenancy.calls("LaunchInstance") == []
+def test_an_offer_without_a_domain_gets_one_with_room(tenancy_with: MakeTenancy) -> None:
+    """OCI does not choose: byoc asks where there is capacity, and a repeat goes to the same."""
+    tenancy = tenancy_with(
+        f'[[capacity]]\ncloud = "oci"\nzone = "{ZONES[0]}"\ntype = "VM.GPU.A10.1"\ncount = 0'
+    )
+    made = tenancy.provider.launch(a_request(an_offer(GPU, zone="")))
+    assert made.offer.zone == ZONES[1]
+    assert tenancy.provider.launch(a_request(an_offer(GPU, zone=""))).id == made.id
+
+
+def test_an_offer_without_a_domain_is_tried_without_a_report(tenancy_with: MakeTenancy) -> None:
+    """Where the report is not allowed the first domain is tried."""
+    tenancy = tenancy_with(
+        '[[fault]]\ncloud = "oci"\nop = "CreateComputeCapacityReport"\nerror = "NotAuthorized"'
+    )
+    assert tenancy.provider.launch(a_request(an_offer(GPU, zone=""))).offer.zone == ZONES[0]
 
 
 def test_a_preemptible_bare_metal_machine_is_not_sold(tenancy: Tenancy) -> None:

@@ -76,10 +76,13 @@ def test_a_question_that_fails_is_told_and_the_others_are_not_lost(
 
 
 def test_domains_that_did_not_answer_are_not_taken_for_empty(tenancy_with: MakeTenancy) -> None:
-    """When one domain's shapes are not known, no type is said to be sold nowhere."""
-    tenancy = tenancy_with(ABSENT.format(op="ListShapes"))
-    found = tenancy.provider.survey(REGION, _offers(GPU))
-    assert found.zones == {} and "zones" in found.failed
+    """A domain whose shapes are not known may sell a type, and is tried; what it is known not to
+    have is still left out."""
+    tenancy = tenancy_with(ABSENT.format(op="ListShapes") + f'match = {{ zone = "{ZONES[1]}" }}\n')
+    nowhere = offer(GPU, zone="")._replace(type="VM.GPU.Z99.1")
+    found = tenancy.provider.survey(REGION, [nowhere, *_offers(GPU)])
+    assert found.zones == {GPU: ZONES, "VM.GPU.Z99.1": ()}
+    assert list(found.failed) == ["zones"]
 
 
 def test_a_region_without_subscription_is_an_access_error(tenancy: Tenancy) -> None:

@@ -18,4 +18,4 @@ def square(number: int) -> int:
 @app.local_entrypoint()
 def main() -> None:
     """More than one machine does before it is taken away."""
-    print("sum", sum(square.map(range(10))))
+    print("sum", sum(square.map(range(24))))

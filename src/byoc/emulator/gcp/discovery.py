@@ -51,18 +51,9 @@ class Api:
         own: Mapping[str, Schema] = method.spec.get("parameters", {})
         wrong: list[str] = []
         for name, values in query.items():
-            spec = own.get(name) or self._common.get(name)
-            if name.startswith("$"):
-                continue
-            if spec is None:
-                wrong.append(
-                    f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query'
-                    f" parameter. Field '{name}' could not be found in request message."
-                )
-            elif "enum" in spec and not set(values) <= set(spec["enum"]):
-                wrong.append(f"Invalid value at '{name}': {list(values)}")
-            elif spec.get("type") == "integer" and not all(map(_INT.fullmatch, values)):
-                wrong.append(f"Invalid value at '{name}' (TYPE_UINT32), \"{values[0]}\"")
+            if not name.startswith("$"):  # of the client's transport
+                spec = own.get(name) or self._common.get(name)
+                wrong += _check_parameter(name, values, spec)
         for name, value in path.items():
             pattern = own.get(name, {}).get("pattern")
             if pattern and not re.fullmatch(pattern, value):
@@ -123,6 +114,18 @@ class Api:
             if method and method in required and name not in value:
                 path = f"{at}.{name}"
                 yield f"Invalid value for field '{path}': ''. Required field '{path}' not specified"
+
+
+def _check_parameter(name: str, values: Sequence[str], spec: Schema | None) -> Iterator[str]:
+    if spec is None:
+        yield (
+            f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query'
+            f" parameter. Field '{name}' could not be found in request message."
+        )
+    elif "enum" in spec and not set(values) <= set(spec["enum"]):
+        yield f"Invalid value at '{name}': {list(values)}"
+    elif spec.get("type") == "integer" and not all(map(_INT.fullmatch, values)):
+        yield f"Invalid value at '{name}' (TYPE_UINT32), \"{values[0]}\""
 
 
 def _check_scalar(schema: Schema, value: Any, at: str, strict: bool) -> Iterator[str]:

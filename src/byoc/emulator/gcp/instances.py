@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..ports import Events, Machine, Metadata, World
-from . import rules, stock
+from . import rules, shapes, stock
 from .account import EMAIL, Account
 from .calls import Call
 from .metadata import MetadataServer, tree
@@ -78,7 +76,10 @@ class Instances:
             if (zone, name) in self._boxes:
                 place = link.removeprefix(f"{ROOT}/")
                 raise Refusal(409, "alreadyExists", f"The resource '{place}' already exists")
-            box = Box(self._shown(body, plan, zone, link), plan, zone, name)
+            box = Box(
+                shapes.instance(body, plan, link, self._number(), stamp(self._world.wall())),
+                plan, zone, name,
+            )  # fmt: skip
             self._boxes[zone, name] = box
             work = self._fitting(call, box)
             return self._started(call, "insert", zone, link, work)
@@ -118,7 +119,9 @@ class Instances:
                     412, "conditionNotMet",
                     "Labels fingerprint either invalid or resource labels have changed",
                 )  # fmt: skip
-            box.body.update(labels=call.body.get("labels") or {}, labelFingerprint=_fingerprint())
+            box.body.update(
+                labels=call.body.get("labels") or {}, labelFingerprint=shapes.fingerprint()
+            )
         return self._started(call, "setLabels", box.zone, box.body["selfLink"], None)
 
     def get(self, call: Call) -> dict[str, Any]:
@@ -388,88 +391,7 @@ class Instances:
         self._halt(box, gently=False)
 
     def _add_disk(self, box: Box) -> None:
-        told = box.body["disks"][0]
-        self.disks[box.zone, box.name] = {
-            "kind": "compute#disk",
-            "id": self._number(),
-            "name": box.name,
-            "zone": box.body["zone"],
-            "sizeGb": told["diskSizeGb"],
-            "status": "READY",
-            "type": told["initializeParams"].get("diskType", ""),
-            "labels": told["initializeParams"].get("labels") or {},
-            "labelFingerprint": _fingerprint(),
-            "selfLink": told["source"],
-            "users": [box.body["selfLink"]],
-            "creationTimestamp": stamp(self._world.wall()),
-            "physicalBlockSizeBytes": "4096",
-            "sourceImage": told["initializeParams"]["sourceImage"],
-        }
-
-    def _shown(
-        self, body: Mapping[str, Any], plan: rules.Plan, zone: str, link: str
-    ) -> dict[str, Any]:
-        """The instance as the API shows it, made of what was asked for."""
-        place = f"{ROOT}/projects/{self._project}/zones/{zone}"
-        cards = [
-            {
-                "acceleratorType": f"{place}/acceleratorTypes/{plan.card}",
-                "acceleratorCount": plan.cards,
-            }
-        ]
-        usual = {
-            "provisioningModel": "SPOT" if plan.spot else "STANDARD",
-            "preemptible": plan.spot,
-            "automaticRestart": not plan.spot,
-            "onHostMaintenance": "TERMINATE" if plan.spot or plan.cards else "MIGRATE",
-        }
-        disk, interface = body["disks"][0], body["networkInterfaces"][0]
-        configs = [
-            {"kind": "compute#accessConfig", "name": "External NAT", "type": "ONE_TO_ONE_NAT",
-             "networkTier": "PREMIUM", **config}
-            for config in interface.get("accessConfigs") or []
-        ]  # fmt: skip
-        return {
-            **body,
-            "kind": "compute#instance",
-            "id": self._number(),
-            "creationTimestamp": stamp(self._world.wall()),
-            "status": "PROVISIONING",
-            "selfLink": link,
-            "zone": place,
-            "machineType": f"{place}/machineTypes/{plan.machine.name}",
-            "guestAccelerators": cards if plan.cards else [],
-            "labelFingerprint": _fingerprint(),
-            "fingerprint": _fingerprint(),
-            "scheduling": {**usual, **(body.get("scheduling") or {})},
-            "disks": [
-                {
-                    **disk,
-                    "kind": "compute#attachedDisk",
-                    "autoDelete": disk.get("autoDelete", False),
-                    "index": 0,
-                    "deviceName": "persistent-disk-0",
-                    "type": "PERSISTENT",
-                    "mode": "READ_WRITE",
-                    "diskSizeGb": str(plan.size),
-                    "source": f"{place}/disks/{body['name']}",
-                }
-            ],
-            "networkInterfaces": [
-                {
-                    **interface,
-                    "kind": "compute#networkInterface",
-                    "name": "nic0",
-                    "networkIP": "10.128.0.2",
-                    "accessConfigs": configs,
-                }
-            ],
-            "tags": {"fingerprint": _fingerprint(), **(body.get("tags") or {})},
-            "metadata": {"fingerprint": _fingerprint(), **(body.get("metadata") or {})},
-            "canIpForward": False,
-            "deletionProtection": body.get("deletionProtection", False),
-            "startRestricted": False,
-        }
+        self.disks[box.zone, box.name] = shapes.disk(box.body, self._number())
 
     def _view(self, box: Box) -> dict[str, Any]:
         """The instance now; its address once it is told."""
@@ -542,7 +464,3 @@ def _without_failure(work: Callable[[], None]) -> Callable[[], Failure | None]:
 def _key(line: str) -> str:
     """The key of a line of ``ssh-keys``: ``user:ssh-ed25519 AAAA...``."""
     return line.partition(":")[2] or line
-
-
-def _fingerprint() -> str:
-    return base64.b64encode(secrets.token_bytes(8)).decode()

@@ -11,6 +11,7 @@ import errno
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from ...errors import InstanceError
@@ -20,6 +21,8 @@ BACKLOG = 128
 _NETS = {"aws": "127.10", "gcp": "127.20", "oci": "127.30"}
 """One part of the loopback net for each cloud. Several emulators share them, by binding."""
 _HOSTS = 250 * 250
+FULL_PAUSE = 0.05
+"""Seconds before another attempt when this process has no descriptor left."""
 _FILLERS = 8
 """Connections that may be needed to fill a backlog of length 0; it takes one or two."""
 
@@ -174,7 +177,9 @@ class Doors:
                 return
             try:
                 connection, peer = door.socket.accept()
-            except OSError:  # the caller left, or the door was shut meanwhile
+            except OSError as error:  # the caller left, or the door was shut meanwhile
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    time.sleep(FULL_PAUSE)
                 return
             own = door.is_own(peer)
             caller = door.caller

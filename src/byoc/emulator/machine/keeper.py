@@ -174,9 +174,14 @@ class RealKeeper:
     def kill(self, key: Key) -> None:
         with self._lock:
             room = self._rooms.get(key)
-            if room is not None:
-                room.killed = True
+            if room is None or room.ending:
+                return
+            room.killed = True
+            if not room.plan.dead:
                 self._order(room, "kill")
+                return
+            room.ending = True
+        room.voice.off("crash")
 
     def freeze(self, key: Key, on: bool) -> None:
         with self._lock:
@@ -361,7 +366,8 @@ class RealKeeper:
 
     def _restart(self, room: _Room) -> None:
         room.data["boots"] += 1
-        room.data["steps"] = bootsteps.again(room.data["steps"])
+        if not self._memory_disk:  # one in memory went with the machine: it boots as a new one
+            room.data["steps"] = bootsteps.again(room.data["steps"])
         self._doors.wait(room.plan.machine.address)
         self._start(room.folder.name, room)
 

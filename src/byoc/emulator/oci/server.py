@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from ...pricing import catalog
 from ..ports import Fault, World
-from . import refusals
+from . import refusals, shapes
 from .account import Account
 from .calls import Call, Handler, Page, Text
 from .places import HOME
@@ -187,7 +187,9 @@ class Service:
             return Answer(204)
         if fault.error == refusals.WORK_REQUEST and call.operation.name == "launch_instance":
             return None
-        raise refusals.of(fault, facts)
+        kind = shapes.kinds().get(facts.get("shape", ""))
+        limit = {"limit": kind.limits[0]} if kind else {}
+        raise refusals.of(fault, {**facts, **limit})
 
     def _shaped(self, call: Call, found: Any) -> Answer:
         headers: dict[str, str] = {}

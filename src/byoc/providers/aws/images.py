@@ -57,6 +57,7 @@ SOURCES: dict[tuple[bool, str], Source] = {
     ),
 }
 """By (with a GPU, architecture)."""
+_Key = tuple[str, bool, str]  # region, with a GPU, architecture
 _NO_PARAMETER = ("ParameterNotFound", "AccessDeniedException", "AccessDenied")
 
 
@@ -70,18 +71,21 @@ class Images:
         self._clients = clients
         self._chosen = chosen
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, bool, str], Image] = {}
+        self._locks: dict[_Key, threading.Lock] = {}
+        self._known: dict[_Key, Image] = {}
 
     def find(self, offer: Offer) -> tuple[Image, bool]:
         """The image for an offer, and whether it was known before. Raises ProviderErrors."""
         key = (offer.region, offer.gpu_count > 0, offer.arch or "x86_64")
         with self._lock:
-            if key in self._known:
-                return self._known[key], True
-        image = self._look_up(*key)
-        with self._lock:
-            self._known[key] = image
-        return image, False
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:  # of many launches at once one looks it up
+            if (known := self._known.get(key)) is not None:
+                return known, True
+            image = self._look_up(*key)
+            with self._lock:
+                self._known[key] = image
+            return image, False
 
     def forget(self, region: str) -> None:
         """What was found in a region is out of date."""

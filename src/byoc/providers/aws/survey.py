@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ...clock import Clock
-from ...errors import ProviderError
+from ...errors import AccessError, ProviderError
 from ...resources import Offer
 from ..base import Survey
 from . import quotas
@@ -49,7 +49,7 @@ def survey(
         limits = pool.submit(quotas.survey, clients, region, sorted(buckets), inner)
         zones: Mapping[str, tuple[str, ...]] = settle("zones", sold, {})
         subnets = settle("network", reached, None)
-        return Survey(
+        found = Survey(
             region,
             zones=_reachable(zones, subnets),
             quotas=settle("quotas", limits, ()),
@@ -57,6 +57,9 @@ def survey(
             prices=settle("prices", prices, {}),
             failed=failed,
         )
+    if isinstance(failed.get("zones"), AccessError) and {"network", "quotas"} <= set(failed):
+        raise failed["zones"]  # nothing may be asked there
+    return found
 
 
 def _subnets(networks: Networks, region: str) -> Mapping[str, str] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import uuid
 from typing import Any, NamedTuple
 
 from ... import limits
@@ -25,6 +24,7 @@ NEWEST_ONLY = re.compile(r"(a3-ultragpu|a4x?|c4[ad]?|g4|h4d|m4|n4[ad]?|x4)-")
 SCOPES = ["https://www.googleapis.com/auth/compute"]
 METADATA = "http://169.254.169.254"
 _MIB_PER_GB = 1024
+_UUID_PARTS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
 _TYPE = re.compile(r"(?P<machine>[a-z0-9-]+)(\+(?P<accelerator>[a-z0-9-]+)x(?P<count>\d+))?")
 
 
@@ -67,7 +67,8 @@ def name(token: str) -> str:
 
 def request_id(token: str) -> str:
     """The token as a UUID, by which the API knows a repeated request; never zero."""
-    return str(uuid.UUID(int=int(token, 16) or 1))
+    digits = f"{int(token, 16) or 1:032x}"[-32:]
+    return "-".join(digits[start:end] for start, end in _UUID_PARTS)
 
 
 def make(request: LaunchRequest, place: Place, end_script: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import sys
 import threading
+import warnings
 from types import ModuleType
 from typing import Any
 
@@ -42,8 +43,13 @@ def load(module: str) -> Any:
     name = module if module.startswith("google.") else f"{PACKAGE}.{module}"
     with _LOCK:
         try:
+            if name in sys.modules:
+                return sys.modules[name]
             _prepare()
-            return importlib.import_module(name)
+            with warnings.catch_warnings():
+                # Google's libraries say of Pythons that we support that these are old.
+                warnings.simplefilter("ignore", FutureWarning)
+                return importlib.import_module(name)
         except ImportError as error:
             raise AccessError(
                 f"Google's SDK for Compute Engine cannot be used: {error}",

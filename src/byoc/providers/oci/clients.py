@@ -20,6 +20,8 @@ TIMEOUT = (5.0, 60.0)
 """Seconds to connect, and to wait for an answer."""
 TRIES = 4
 """Attempts at a question, the first included; a launch has one."""
+BRISK_TRIES = 2
+"""Attempts at a question of a survey: a plan without its answer is better than a late one."""
 TRY_FOR = 60.0
 """Seconds after which a question is not asked again."""
 TRY_PAUSE = 0.2
@@ -150,6 +152,11 @@ def no_retry() -> Any:
     return sdk().retry.NoneRetryStrategy()
 
 
+def brisk() -> Any:
+    """The strategy of questions that can do without an answer."""
+    return _strategy(sdk(), BRISK_TRIES)
+
+
 def pages(ask: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Any]:
     """Everything that a list call gives: pages may be empty while later ones are not."""
     with translated():
@@ -188,10 +195,10 @@ def _client_class(service: str) -> Any:
     }[service]
 
 
-def _strategy(oci: Any) -> Any:
+def _strategy(oci: Any, tries: int = TRIES) -> Any:
     """Like the SDK's default, which would go on for ten minutes."""
     return oci.retry.RetryStrategyBuilder(
-        max_attempts=TRIES,
+        max_attempts=tries,
         total_elapsed_time_seconds=TRY_FOR,
         retry_base_sleep_time_seconds=TRY_PAUSE,
         retry_max_wait_between_calls_seconds=TRY_PAUSE_MAX,

@@ -11,7 +11,14 @@ from types import MappingProxyType
 from typing import Any
 
 from ...clock import Clock
-from ...errors import AccessError, BadRequestError, ProviderError, TokenError, TransientError
+from ...errors import (
+    AccessError,
+    BadRequestError,
+    NotOfferedError,
+    ProviderError,
+    TokenError,
+    TransientError,
+)
 from ...pricing import catalog
 from ...resources import Offer
 from .. import bootdata
@@ -25,7 +32,7 @@ from .images import Image, Images
 from .launch import details
 from .looking import Lookout
 from .network import Networks, Place, Wanted, owned
-from .survey import AT_ONCE, survey
+from .survey import AT_ONCE, choose, survey
 
 SPREADING = 60.0
 """Seconds for which OCI may not show an instance that it has just launched."""
@@ -59,6 +66,7 @@ class OciProvider:
         self._launched: dict[str, tuple[float, Instance]] = {}
         self._lookouts: dict[str, Lookout] = {}
         self._addresses: dict[str, str] = {}
+        self._chosen: dict[str, str] = {}
 
     def traits(self) -> Traits:
         """See :class:`byoc.providers.base.Traits`. A preemption's only notice is an event in the
@@ -86,15 +94,11 @@ class OciProvider:
     # --- launching ------------------------------------------------------------------------------
 
     def launch(self, request: LaunchRequest) -> Instance:
-        """One LaunchInstance. Raises the class of OCI's refusal."""
+        """One LaunchInstance. Raises the class of OCI's refusal. OCI does not choose a domain: for
+        an offer without one it is done here, once for each token."""
+        self._account.require(request.offer.region)
+        request = self._placed(request)
         offer = request.offer
-        if not offer.zone:
-            raise BadRequestError(
-                "OCI does not choose the availability domain: the offer has to name one",
-                provider=CLOUD,
-                scope="request",
-            )
-        self._account.require(offer.region)
         image = self._images.find(offer)
         place = self._place(offer.region, request.tags.get(OWNER_TAG, ""))
         emulated = is_loopback(self._account.endpoint)
@@ -116,6 +120,21 @@ class OciProvider:
         with self._lock:
             self._launched[made.id] = (self._clock.mono(), made)
         return made
+
+    def _placed(self, request: LaunchRequest) -> LaunchRequest:
+        offer = request.offer
+        if offer.zone:
+            return request
+        with self._lock:
+            zone = self._chosen.get(request.token, "")
+        zone = zone or choose(self._account, offer)
+        if not zone:
+            raise NotOfferedError(
+                f"{offer.region} has no availability domain", provider=CLOUD, scope="region"
+            )
+        with self._lock:
+            self._chosen[request.token] = zone
+        return request._replace(offer=offer._replace(zone=zone))
 
     def _fresh(self, instance_id: str) -> Instance | None:
         """An instance of ours that OCI's own reads may not have reached yet."""

@@ -10,7 +10,7 @@ from ...errors import ProviderError
 from ...resources import Offer
 from ..base import Draw, Quota, Survey
 from . import shapes
-from .clients import Account, pages
+from .clients import Account, brisk, pages
 from .codes import translated
 from .shapes import Shape
 
@@ -45,6 +45,45 @@ def survey(account: Account, region: str, offers: Sequence[Offer]) -> Survey:
     return _Asker(account, region, offers).run()
 
 
+def domains(account: Account, region: str) -> list[str]:
+    """The availability domains of a region. Raises ProviderError: without them nothing is known."""
+    client = account.client("identity", region)
+    found = pages(client.list_availability_domains, account.tenancy, retry_strategy=brisk())
+    return [str(one.name) for one in found]
+
+
+def report(
+    account: Account, region: str, zone: str, types: Sequence[str]
+) -> list[tuple[str, str, str]]:
+    """(type, zone, status) for ten types at most: what a launch would find, reserving nothing."""
+    client = account.client("compute", region)
+    body = {
+        "compartmentId": account.tenancy,  # a report is made for the root compartment
+        "availabilityDomain": zone,
+        "shapeAvailabilities": [_asked(shapes.parse(one)) for one in types],
+    }
+    with translated():
+        answer = client.create_compute_capacity_report(body, retry_strategy=brisk())
+    found = answer.data.shape_availabilities
+    return [
+        (name, zone, str(one.availability_status)) for name, one in zip(types, found, strict=True)
+    ]
+
+
+def choose(account: Account, offer: Offer) -> str:
+    """The domain for an offer that names none: the first of which OCI says that it has room, else
+    the first. Raises ProviderError when the domains cannot be listed."""
+    zones = domains(account, offer.region)
+    for zone in zones if len(zones) > 1 else ():
+        try:
+            ((_, _, status),) = report(account, offer.region, zone, [offer.type])
+        except ProviderError:
+            break  # it may not be asked: the launch will tell
+        if status == AVAILABLE:
+            return zone
+    return next(iter(zones), "")
+
+
 class _Asker:
     def __init__(self, account: Account, region: str, offers: Sequence[Offer]) -> None:
         self._account = account
@@ -54,8 +93,8 @@ class _Asker:
         self._failed: dict[str, ProviderError] = {}
 
     def run(self) -> Survey:
+        zones = domains(self._account, self._region)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            zones = self.zones()
             sold = [pool.submit(self._ask, "zones", self._sold, zone) for zone in zones]
             values = pool.submit(self._ask, "quotas", self._values)
             reports = [
@@ -85,20 +124,21 @@ class _Asker:
 
     # --- questions --------------------------------------------------------------------------
 
-    def zones(self) -> list[str]:
-        """The availability domains. Raises ProviderError: without them nothing is known."""
-        client = self._account.client("identity", self._region)
-        found = pages(client.list_availability_domains, self._account.tenancy)
-        return [str(one.name) for one in found]
-
     def _sold(self, zone: str) -> _Sold:
         client = self._account.client("compute", self._region)
-        found = pages(client.list_shapes, self._account.compartment, availability_domain=zone)
+        found = pages(
+            client.list_shapes,
+            self._account.compartment,
+            availability_domain=zone,
+            retry_strategy=brisk(),
+        )
         return _Sold(zone, {str(one.shape): tuple(one.quota_names or ()) for one in found})
 
     def _values(self) -> list[_Value]:
         client = self._account.client("limits", self._region)
-        found = pages(client.list_limit_values, self._account.tenancy, SERVICE)
+        found = pages(
+            client.list_limit_values, self._account.tenancy, SERVICE, retry_strategy=brisk()
+        )
         return [
             _Value(str(one.name), str(one.availability_domain or ""), float(one.value or 0))
             for one in found
@@ -106,18 +146,7 @@ class _Asker:
 
     def _report(self, zone: str, types: Sequence[str]) -> list[tuple[str, str, str]]:
         """(type, zone, status): what a launch would find, without reserving anything."""
-        client = self._account.client("compute", self._region)
-        body = {
-            "compartmentId": self._account.tenancy,  # a report is made for the root compartment
-            "availabilityDomain": zone,
-            "shapeAvailabilities": [_asked(shapes.parse(one)) for one in types],
-        }
-        with translated():
-            found = client.create_compute_capacity_report(body).data.shape_availabilities
-        return [
-            (name, zone, str(one.availability_status))
-            for name, one in zip(types, found, strict=True)
-        ]
+        return report(self._account, self._region, zone, types)
 
     def _used(self, value: _Value) -> Quota:
         """A limit with what is used of it; a limit of nothing is not asked about."""
@@ -129,7 +158,7 @@ class _Asker:
         where = {"availability_domain": value.zone} if value.zone else {}
         with translated():
             found = client.get_resource_availability(
-                SERVICE, value.name, self._account.compartment, **where
+                SERVICE, value.name, self._account.compartment, retry_strategy=brisk(), **where
             ).data
         if found.used is None:
             return quota
@@ -143,14 +172,16 @@ class _Asker:
     def _where(
         self, zones: Sequence[str], shops: Sequence[_Sold], told: Sequence[tuple[str, str, str]]
     ) -> dict[str, tuple[str, ...]]:
-        if len(shops) < len(zones):
-            return {}  # a domain that was not asked may sell it
+        """By type, the domains that sell it; one that did not answer may, and is worth a try: a
+        launch has to name a domain."""
         absent = {(name, zone) for name, zone, status in told if status == NOT_THERE}
+        limits = {shop.zone: shop.limits for shop in shops}
         return {
             name: tuple(
-                shop.zone
-                for shop in shops
-                if shapes.parse(name).name in shop.limits and (name, shop.zone) not in absent
+                zone
+                for zone in zones
+                if (zone not in limits or shapes.parse(name).name in limits[zone])
+                and (name, zone) not in absent
             )
             for name in self._types
         }
