@@ -348,6 +348,35 @@ def test_lost_answers_fail_over_within_a_second(world: World) -> None:
     assert [intent.state for intent in fleet.journal.intents()] == ["open"]
 
 
+def test_refusal_after_a_lost_answer_proves_nothing(world: World) -> None:
+    """The first try made it and its answer was lost; the second was refused: it is looked up by tag
+    and used, not left behind."""
+    one = cloud(world, "one", whole("one"))
+    one.script = [Fault(error=TransientError("timeout"), made=True), Fault(error=out())]
+    held = world.fleet().acquire(SMALL, "run-1")
+    assert one.ever() == 1
+    assert held.instance.tags[TOKEN_TAG] == one.requests[0].token
+
+
+def test_given_up_launch_is_ended_when_it_shows(world: World) -> None:
+    """A launch whose answers were all lost, and that no list showed in time: another offer serves,
+    and at the end of the fleet the first one is looked for again and ended."""
+    one = cloud(world, "one", whole("one"))
+    one.lag = 5
+    one.script = [
+        Fault(error=TransientError("timeout"), made=True),
+        Fault(error=UnclassifiedError("what?"), made=False),
+        Fault(boot=10),
+    ]
+    fleet = world.fleet()
+    held = fleet.acquire(SMALL, "run-1")
+    assert one.ever() == 2
+    assert [row[1] for row in told(world)] == ["unknown", "ok"]
+    fleet.settle()
+    assert [each.id for each in one.live()] == [held.instance.id]
+    assert not fleet.journal.intents()
+
+
 def test_taken_token_gets_a_new_attempt_once(world: World) -> None:
     """A token that stands for something else: a new attempt number, hence a new token."""
     one = cloud(world, "one", whole("one"))

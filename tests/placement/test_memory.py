@@ -79,6 +79,16 @@ def test_quota_covers_by_bucket_and_amount() -> None:
     assert not covers(found, BASE._replace(region="r2"), (Draw("B1", 8.0),))
 
 
+def test_quota_that_nobody_reckoned_with_shuts_the_market() -> None:
+    """Addresses, disks, instances: a bucket that the offer is not known to draw on is one that
+    every machine draws on. The other market may have its own."""
+    error = QuotaError("no", scope="bucket", bucket="IN_USE_ADDRESSES", remember=60.0)
+    found = shut(error, Draw("B1", 8.0))
+    assert covers(found, BASE._replace(type="t2"), (Draw("B2", 1.0),))
+    assert not covers(found, BASE._replace(market="on-demand"), (Draw("B2", 1.0),))
+    assert not covers(found, BASE._replace(region="r2"))
+
+
 def test_quota_of_all_regions_covers_all_of_them() -> None:
     """A bucket that counts everywhere shuts every region."""
     error = QuotaError("no", scope="bucket", bucket="GPUS_ALL_REGIONS", remember=60.0)
@@ -147,12 +157,11 @@ def test_refused_offer_is_always_covered(
     error: ProviderError, one: Offer, draws: tuple[Draw, ...]
 ) -> None:
     """Whatever was refused, and however little was told with it, is covered itself, with its draws
-    known or not, when the draws name the bucket."""
+    known or not."""
     found = refusal_of(error, one, draws, NOW)
     if found is None:
         return
-    if not found.bucket or not draws or found.bucket in {draw.bucket for draw in draws}:
-        assert covers(found, one, draws) or (found.scope == "spot" and one.market != "spot")
+    assert covers(found, one, draws) or (found.scope == "spot" and one.market != "spot")
     assert covers(found, one) or (found.scope == "spot" and one.market != "spot")
 
 
@@ -185,8 +194,7 @@ def test_refusals_of_one_key_shut_the_same(
     for refusal in refusals:
         by_key.setdefault(refusal.key, []).append(refusal._replace(amount=0.0))
     for same in by_key.values():
-        first = same[0]
-        if first.bucket and not draws:
+        if same[0].bucket and not draws:
             continue  # then it speaks for the type that met it
         assert len({covers(each, one, draws) for each in same}) == 1
 

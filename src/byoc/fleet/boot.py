@@ -61,7 +61,8 @@ class Reached(NamedTuple):
 
 class Boot:
     """Launches one instance and waits for it; one object per rung. ``seen``: the instance as the
-    provider last showed it, None before that."""
+    provider last showed it, None before that. ``unsure``: an answer to the launch was lost, so that
+    there may be one although the launch failed."""
 
     def __init__(
         self, provider: Provider, dialer: Dialer, reporter: Reporter, clock: Clock, ids: Ids
@@ -74,6 +75,7 @@ class Boot:
         self._greeted = False
         self._hop, self._shown = "", ""
         self.seen: Instance | None = None
+        self.unsure = False
 
     # -- launching ----------------------------------------------------------------------------
 
@@ -101,10 +103,14 @@ class Boot:
                 pause = longest * self._share()
                 self._wait_for("boot", f"the cloud, which asks for slower requests ({pause:.1f} s)")
             except TransientError as error:
-                lost += 1
+                lost, self.unsure = lost + 1, True
                 if lost >= LAUNCH_TRIES or stop():
                     return self._find(request, error)
                 pause = LAUNCH_PAUSE * 2.0 ** (lost - 1)
+            except ProviderError as error:
+                if not self.unsure:
+                    raise
+                return self._find(request, error)  # an earlier try may have made it all the same
             self._sleep(pause, stop)
 
     def _share(self) -> float:
@@ -163,7 +169,8 @@ class Boot:
         waited = self._clock.mono() - begun
         if instance.state == "gone" and instance.failure is not None:
             raise instance.failure
-        if instance.state == "gone" and (instance.detail or waited > UNSEEN_GRACE):
+        over = instance.state == "gone" and (instance.detail or waited > UNSEEN_GRACE)
+        if over or instance.state == "ending":  # it has shut itself down, or somebody ends it
             why = instance.detail or "the provider does not say why"
             raise BootError(
                 f"instance {instance.id} ended while it was booting: {why}", hop=self._hop

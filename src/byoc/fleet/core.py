@@ -99,6 +99,10 @@ class Fleet(Watch):
         demand = Demand(resources, only=tuple(only), nodes=nodes)
         return Route(self._router, demand).plan(patient=True)
 
+    def settle(self) -> None:
+        """End what launches of this process have made whose answers were lost. For the end."""
+        self._shop.settle()
+
     def capacity(self, resources: Resources) -> list[Sight]:
         """What is known of getting each offer that fits, the cheapest first; nothing is launched.
 
@@ -229,6 +233,10 @@ def open_fleet(
     journal = Journal.open(settings.home, clock)
     try:
         way = dialer or SshDialer(settings.home, clock)
-        yield Fleet(settings, journal, providers, way, reporter, clock)
+        fleet = Fleet(settings, journal, providers, way, reporter, clock)
+        try:
+            yield fleet
+        finally:
+            fleet.settle()
     finally:
         journal.close()

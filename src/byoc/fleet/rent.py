@@ -56,7 +56,8 @@ class Wish(NamedTuple):
 
 
 class Workshop:
-    """What climbing and attaching work with: the parts of one fleet."""
+    """What climbing and attaching work with: the parts of one fleet. ``unsure``: the tokens of
+    launches whose outcome is not known, and their offers."""
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class Workshop:
         self.reporter = reporter
         self.clock = clock
         self.ids = ids
+        self.unsure: list[tuple[str, Offer]] = []
 
     @property
     def home(self) -> Path:
@@ -127,6 +129,27 @@ class Workshop:
         if gone:
             self.journal.update_instance(*name, state="gone", ended=self.clock.wall())
 
+    def settle(self) -> None:
+        """End what launches have made after all whose answers were lost; for the end of a fleet.
+
+        What cannot be seen yet stays with its open intent, for the next sweep.
+        """
+        for token, offer in self.unsure:
+            mark = {OWNER_TAG: self.journal.owner, TOKEN_TAG: token}
+            try:
+                found = self.providers[offer.cloud].list(mark, (offer.region,))
+            except ProviderError as error:
+                self.reporter.notice(f"a launch on {offer.key()} is not settled: {error.message}")
+                continue
+            intent = self.journal.intent(token)
+            lock = UseLock.take(self.home, token) if found else None
+            if lock is not None:  # else a sweep has found it, and somebody uses it
+                why = "its launch was given up"
+                self.journal.put_instance(row_of(found[0], intent))
+                self.journal.update_intent(token, "closed", instance_id=found[0].id, detail=why)
+                self.drop(found[0], lock, why)
+        self.unsure.clear()
+
 
 class Failed(Exception):
     """A rent that failed, with what it left to tell. Never leaves this room.
@@ -156,18 +179,16 @@ def rent(shop: Workshop, offer: Offer, wish: Wish, seq: int, alone: bool) -> Hel
     boot = shop.boot(offer.cloud)
     try:
         request = _intend(shop, offer, wish, token)
-        instance = boot.launch(request, wish.stop, alone)
-    except (TransientError, ThrottleError) as error:
-        lock.release()  # the outcome is unknown: the intent stays open for the sweep
-        raise Failed(error, "", False) from error
-    except ProviderError as error:
-        shop.journal.update_intent(token, "failed", detail=error.message)
-        lock.release(remove=True)
-        raise Failed(error, "", True) from error
-    except BaseException as error:
+    except BaseException:
         lock.release()
-        if isinstance(error, Error):
-            raise Failed(error, "", True) from error
+        raise
+    try:
+        instance = boot.launch(request, wish.stop, alone)
+    except Error as error:
+        raise _not_launched(shop, boot, request, lock, error) from error
+    except BaseException:
+        shop.unsure.append((token, offer))
+        lock.release()
         raise
     try:
         shop.journal.put_instance(row_of(instance)._replace(host_key=request.host_key.public))
@@ -181,6 +202,23 @@ def rent(shop: Workshop, offer: Offer, wish: Wish, seq: int, alone: bool) -> Hel
         if isinstance(error, Error):
             raise Failed(error, instance.id, True) from error
         raise
+
+
+def _not_launched(
+    shop: Workshop, boot: Boot, request: LaunchRequest, lock: UseLock, error: Error
+) -> Failed:
+    """What is to be told of a launch that gave nothing, once it is on disk. Where its outcome is
+    not known, the intent stays open for the sweep."""
+    if not isinstance(error, ProviderError):
+        lock.release()
+        return Failed(error, "", True)
+    sure = not (boot.unsure or isinstance(error, (TransientError, ThrottleError)))
+    if sure:
+        shop.journal.update_intent(request.token, "failed", detail=error.message)
+    else:
+        shop.unsure.append((request.token, request.offer))
+    lock.release(remove=sure)
+    return Failed(error, "", sure)
 
 
 def _intend(shop: Workshop, offer: Offer, wish: Wish, token: str) -> LaunchRequest:

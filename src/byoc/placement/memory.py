@@ -11,8 +11,11 @@ A refusal is kept under the narrowest thing that failed. Which part of an offer 
 ``region``      cloud, region
 ``cloud``       cloud
 
-A refusal of an offer without a zone, where the cloud chose one, speaks for every zone. One without
-a bucket speaks for the same type and market in the region.
+A refusal of an offer without a zone, where the cloud chose one, speaks for every zone. Where a
+quota's bucket was not named, or nobody knows what an offer draws on, its refusal speaks for the
+same type and market in the region. A bucket that is not among those that the refused offer is known
+to draw on is one that every machine draws on (addresses, disks, instances): its refusal speaks for
+all of that market in the region, and has no type.
 """
 
 from __future__ import annotations
@@ -103,13 +106,14 @@ def refusal_of(
     if scope == "type" and not offer.zone:
         scope = "offer"  # that it has no zone may be all that was wrong with it
     amounts = [draw.amount for draw in draws if draw.bucket == error.bucket]
+    of_all = scope == "bucket" and bool(error.bucket and draws) and not amounts
     found = Refusal(
         key="",
         cloud=offer.cloud,
         scope=scope,
         region=offer.region,
         zone=offer.zone,
-        type=offer.type,
+        type="" if of_all else offer.type,
         market=offer.market,
         bucket=error.bucket if scope == "bucket" else "",
         amount=amounts[0] if amounts and scope == "bucket" else 0.0,
@@ -130,8 +134,7 @@ def refusal_of(
 def covers(refusal: Refusal, offer: Offer, draws: Sequence[Draw] = ()) -> bool:
     """Whether asking for the offer would be asking for what was refused.
 
-    ``draws``: what the offer takes of quotas; empty when not known, and then a quota's refusal
-    speaks only for the type and market that met it.
+    ``draws``: what the offer takes of quotas; empty when not known.
     """
     if refusal.cloud != offer.cloud:
         return False
@@ -148,17 +151,18 @@ def covers(refusal: Refusal, offer: Offer, draws: Sequence[Draw] = ()) -> bool:
 
 
 def _drained(refusal: Refusal, offer: Offer, draws: Sequence[Draw]) -> bool:
-    if refusal.bucket and draws:
+    if refusal.type and refusal.bucket and draws:
         return any(
             draw.bucket == refusal.bucket and draw.amount >= refusal.amount for draw in draws
         )
-    return (offer.type, offer.market) == (refusal.type, refusal.market)
+    return refusal.type in ("", offer.type) and refusal.market == offer.market
 
 
 def _key(one: Refusal) -> _Key:
     """What names the shut thing; a bucket without a name is named by the offer that met it."""
     if one.scope == "bucket":
-        return (one.cloud, one.scope, one.region, one.bucket or f"{one.type}:{one.market}")
+        met = () if one.type and one.bucket else (one.type, one.market)
+        return (one.cloud, one.scope, one.region, one.bucket, *met)
     return (one.cloud, one.scope, *(getattr(one, part) for part in _LOOKS_AT[one.scope]))
 
 

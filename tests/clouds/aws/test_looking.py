@@ -205,6 +205,18 @@ def test_an_end_that_is_ignored_is_seen(rented: Open) -> None:
     account.ended(found.id)
 
 
+def test_an_instance_that_never_was_is_gone_in_the_end(
+    rented: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EC2 may accept a launch of which nothing comes: a delay for a minute, and then nothing."""
+    account = rented(fault("RunInstances", "ignore"))
+    made = account.provider.launch(account.request(account.placed()))
+    assert account.provider.get(made.id).state == "pending"
+    monkeypatch.setattr(provider, "SPREADING", 0.0)
+    assert account.provider.get(made.id).state == "gone"
+    account.provider.terminate(made.id)
+
+
 # --- leftovers ------------------------------------------------------------------------------
 
 

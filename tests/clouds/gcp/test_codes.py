@@ -117,6 +117,8 @@ AT_ONCE = (
          message="The resource 'projects/p/zones/z/acceleratorTypes/x' was not found"),
     Case("notFound", BadRequestError, "cloud", 3600, "gcloud compute networks create",
          message="The resource 'projects/p/global/networks/default' was not found"),
+    Case("invalid", TransientError, "request", 0,
+         message="Invalid value for field 'resource.scheduling.preemptionNoticeDuration'."),
     Case("invalid", BadRequestError, "request", 0,
          message="Requested disk size cannot be smaller than the image size (50 GB)"),
 )  # fmt: skip

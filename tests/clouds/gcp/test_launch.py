@@ -10,7 +10,7 @@ import pytest
 
 from byoc import limits
 from byoc.emulator.gcp import discovery, rules
-from byoc.errors import BadRequestError, TokenError
+from byoc.errors import BadRequestError, TokenError, TransientError
 from byoc.pricing import catalog
 from byoc.providers.base import LaunchRequest
 from byoc.providers.gcp import body, images, network
@@ -300,3 +300,30 @@ def test_an_image_that_is_none_is_said(gcp: Account, given: str) -> None:
     with pytest.raises(BadRequestError) as caught:
         provider(gcp, image=given).launch(gcp.request(offer("e2-medium")))
     assert caught.value.hints and gcp.requests(INSERT) == 0
+
+
+def test_without_the_notice_when_google_refuses_it(project: Open) -> None:
+    """A project that may not ask for the notice gets spot instances all the same."""
+    said = "Invalid value for field 'resource.scheduling.preemptionNoticeDuration': not allowed."
+    account = project(fault("invalid") + f'message = "{said}"\n')
+    request = account.request(offer("e2-medium", "spot"))
+    with pytest.raises(TransientError):
+        account.provider.launch(request)
+    launched = account.provider.launch(request)
+    account.running(launched.id)
+    google = provider(account)._google
+    raw = google.call(
+        "instances", "get", project=google.project, zone=ZONE, instance=body.name(request.token)
+    )
+    assert raw.scheduling.provisioning_model == "SPOT"
+    assert not raw.scheduling.preemption_notice_duration.seconds
+
+
+def test_a_rule_that_was_removed_is_made_again(gcp: Account) -> None:
+    """Whoever removes the firewall rule does not shut out the next launch."""
+    gcp.provider.launch(gcp.request(offer("e2-medium")))
+    (rule,) = [thing for thing in gcp.own(everything=True) if thing.kind == "firewall"]
+    gcp.provider.terminate(rule.id)
+    until(lambda: gcp.provider.get(rule.id).state == "gone")
+    gcp.provider.launch(gcp.request(offer("e2-medium")))
+    assert gcp.provider.get(rule.id).state == "running"

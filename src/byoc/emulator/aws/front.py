@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -221,16 +222,22 @@ class Front:
         raise _moto_refusal(status, body)
 
     def _ignored(self, call: Call) -> Reply:
-        """Say yes and do nothing. Only an end can be ignored so that nobody notices."""
-        if call.op != "TerminateInstances":
-            body = schema.render(call.op, {})
-        else:
+        """Say yes and do nothing: the end that never comes, the instance that never was."""
+        data: dict[str, Any] = {}
+        if call.op == "TerminateInstances":
             state = {"Code": 32, "Name": "shutting-down"}
-            changes = [
+            data["TerminatingInstances"] = [
                 {"InstanceId": one, "CurrentState": state, "PreviousState": self._state(one)}
                 for one in call.params.get("InstanceIds", ())
             ]
-            body = schema.render(call.op, {"TerminatingInstances": changes})
+        elif call.op == "RunInstances":
+            state = {"Code": 0, "Name": "pending"}
+            own = f"i-{secrets.token_hex(8)}0"
+            kind = call.params.get("InstanceType")
+            data["Instances"] = [{"InstanceId": own, "State": state, "InstanceType": kind}]
+        if PROTOCOLS[call.service] != "ec2":
+            return self._act(call, PROTOCOLS[call.service])
+        body = schema.render(call.op, data)
         return Reply(200, body, "text/xml;charset=UTF-8", str(uuid.uuid4()))
 
     def _state(self, id: str) -> dict[str, Any]:
@@ -276,7 +283,7 @@ def _facts(op: str, params: Mapping[str, Any], region: str, rentals: Rentals) ->
 def _zone(params: Mapping[str, Any], backend: Any) -> str:
     nics = params.get("NetworkInterfaces", ())
     subnet = params.get("SubnetId") or next((n["SubnetId"] for n in nics if "SubnetId" in n), "")
-    for by_id in backend.subnets.values():
+    for by_id in list(backend.subnets.values()):
         if subnet in by_id:
             return str(by_id[subnet].availability_zone)
     return str(params.get("Placement", {}).get("AvailabilityZone", ""))

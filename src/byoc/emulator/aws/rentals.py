@@ -412,7 +412,7 @@ def _zone(backend: Any, params: Params) -> str:
     if not subnet:
         zone: str = params.get("Placement", {}).get("AvailabilityZone", "")
         return zone
-    for by_zone in backend.subnets.values():
+    for by_zone in list(backend.subnets.values()):
         if subnet in by_zone:
             return str(by_zone[subnet].availability_zone)
     raise refusal("ec2", "InvalidSubnetID.NotFound", {"id": subnet})

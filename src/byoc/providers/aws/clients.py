@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..._version import __version__
-from ...errors import ProviderError
+from ...errors import ProviderError, TransientError
 from . import codes, faults
 
 CONNECT_TIMEOUT = 5.0
@@ -85,8 +85,12 @@ class Clients:
         """RunInstances: one request, and no other whatever the answer is. The instance made."""
         client = self.client("ec2", region, patient=False)
         with self._asking(region, bucket):
-            made: Mapping[str, Any] = client.run_instances(**params)["Instances"][0]
-            return made
+            made: list[Mapping[str, Any]] = client.run_instances(**params).get("Instances", [])
+        if not made:
+            raise TransientError(
+                "the answer to RunInstances names no instance", provider="aws", scope="request"
+            )
+        return made[0]
 
     def pages(
         self, service: str, region: str, operation: str, key: str, **params: Any

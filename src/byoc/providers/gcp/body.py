@@ -71,8 +71,13 @@ def request_id(token: str) -> str:
     return "-".join(digits[start:end] for start, end in _UUID_PARTS)
 
 
-def make(request: LaunchRequest, place: Place, end_script: str) -> dict[str, Any]:
-    """The whole body. Raises BadRequestError for tags or boot data that cannot be told."""
+def make(
+    request: LaunchRequest, place: Place, end_script: str, notice: int = NOTICE
+) -> dict[str, Any]:
+    """The whole body. ``notice``: seconds of warning that spot asks for, 0 to leave it out.
+
+    Raises BadRequestError for tags or boot data that cannot be told.
+    """
     offer = request.offer
     kind = split(offer.type)
     told = labels.encode({labels.MANAGED: "1", **request.tags, TOKEN_TAG: request.token})
@@ -81,7 +86,7 @@ def make(request: LaunchRequest, place: Place, end_script: str) -> dict[str, Any
         "machineType": f"zones/{offer.zone}/machineTypes/{kind.machine}",
         "labels": told,
         "tags": {"items": [place.tag]},
-        "scheduling": _scheduling(offer, request.lifetime),
+        "scheduling": _scheduling(offer, request.lifetime, notice),
         "disks": [_disk(request, kind, place, told)],
         "networkInterfaces": [_interface(place)],
         "metadata": {"items": _metadata(bootdata.compose(request, end_script))},
@@ -94,7 +99,7 @@ def make(request: LaunchRequest, place: Place, end_script: str) -> dict[str, Any
     return body
 
 
-def _scheduling(offer: Offer, lifetime: float) -> dict[str, Any]:
+def _scheduling(offer: Offer, lifetime: float, notice: int) -> dict[str, Any]:
     """A run limit always, after which Google itself deletes the instance and its disk."""
     least, most = RUN_LIMITS
     seconds = min(max(math.ceil(lifetime or limits.LIFETIME), least), most)
@@ -107,7 +112,8 @@ def _scheduling(offer: Offer, lifetime: float) -> dict[str, Any]:
     }
     if offer.market == "spot":
         found["provisioningModel"] = "SPOT"
-        found["preemptionNoticeDuration"] = {"seconds": str(NOTICE)}
+        if notice:
+            found["preemptionNoticeDuration"] = {"seconds": str(notice)}
     return found
 
 

@@ -34,6 +34,9 @@ RAISE = "Ask for more: https://console.cloud.google.com/iam-admin/quotas"
 POLICY = "An organisation policy forbids it: ask its administrator for an exception."
 NETWORK = "Make it (gcloud compute networks create default) or set gcp.network."
 
+NO_NOTICE = "preemption.?notice"
+"""In a refusal of the notice before a preemption, which is new and not everybody's yet."""
+
 ROWS: tuple[Row, ...] = (
     # Words that outweigh the code they come with.
     Row("*", AccessError, "cloud", HOUR, POLICY, text=r"constraints/\w"),
@@ -42,6 +45,7 @@ ROWS: tuple[Row, ...] = (
     Row("*", BadRequestError, text="disk size cannot be smaller than the image size"),
     Row("*", AccessError, "cloud", HOUR, ENABLE, "API has not been used in project"),
     Row("*", AccessError, "cloud", HOUR, BILLING, "requires billing|billing .*(disabled|closed)"),
+    Row("*", TransientError, text=NO_NOTICE),  # asked again, without it
     # No room now.
     Row("ZONE_RESOURCE_POOL_EXHAUSTED*", CapacityError, "offer", STOCKOUT),
     Row("RESOURCE_POOL_EXHAUSTED*", CapacityError, "offer", STOCKOUT),

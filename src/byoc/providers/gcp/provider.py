@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..base import OWNER_TAG, TOKEN_TAG, Finding, Instance, LaunchRequest, Surve
 from ..ingress import Ingress
 from . import body, check, images, labels, network, states
 from .clients import API, Google, of_operation
+from .codes import NO_NOTICE
 from .sdk import load
 from .survey import survey
 
@@ -58,6 +60,7 @@ class GcpProvider:
         self._ingress = Ingress(options.get("ingress", ""), environ, clock)
         self._lock = threading.Lock()
         self._known: dict[tuple[str, ...], Any] = {}
+        self._notice = body.NOTICE
 
     def traits(self) -> Traits:
         return Traits(
@@ -86,7 +89,7 @@ class GcpProvider:
         place = self._place(request)
         script = body.end_script(self._google.endpoint or API, self._account)
         made = load("types.compute").Instance.from_json(
-            json.dumps(body.make(request, place, script)), ignore_unknown_fields=True
+            json.dumps(body.make(request, place, script, self._notice)), ignore_unknown_fields=True
         )  # an SDK that is older than a field leaves the field out
         name = body.name(request.token)
         pending = Instance(
@@ -101,6 +104,10 @@ class GcpProvider:
             )  # fmt: skip
         except TokenError as error:
             return self._ours(offer.zone, name, request.token, error)
+        except TransientError as error:
+            if re.search(NO_NOTICE, error.message, re.IGNORECASE):
+                self._notice = 0  # the launch is asked for again, and then without
+            raise
         if operation.status.name != "DONE":
             return pending
         return self._repeated(pending, operation)
@@ -128,6 +135,8 @@ class GcpProvider:
             service, where = "instances", {"zone": place, "instance": name}
         else:
             service, where = self._where(place, kind, name)
+        if kind == "firewall":
+            self._forget("firewall")
         google = self._google
         if google.find(service, "delete_unary", project=google.project, **where) is not None:
             return
@@ -196,6 +205,10 @@ class GcpProvider:
                 self._known[key] = ask()
             found: T = self._known[key]
             return found
+
+    def _forget(self, kind: str) -> None:
+        with self._lock:
+            self._known = {key: found for key, found in self._known.items() if key[0] != kind}
 
     def _ours(self, zone: str, name: str, token: str, error: TokenError) -> Instance:
         """The instance that holds the name already, if this very token made it."""
