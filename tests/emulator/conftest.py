@@ -33,4 +33,4 @@ def make_world() -> Iterator[MakeWorld]:
         assert not processes_with(str(folder)), "processes of a world outlived it"
         assert list(folder.iterdir()) == [], "files of a world outlived it"
         shutil.rmtree(folder)
-        assert world.timers.failures == []
+        assert world.problems() == []

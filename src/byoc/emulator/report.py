@@ -57,7 +57,7 @@ def summary(world: EmulatedWorld, end: Ending) -> dict[str, Any]:
         "faults_unused": [
             {"cloud": rule.cloud, "op": rule.op, "error": rule.error} for rule in world.unused()
         ],
-        "problems": list(world.timers.failures),
+        "problems": world.problems(),
     }
 
 

@@ -125,6 +125,10 @@ class EmulatedWorld:
         """Faults of the scenario that no request has met."""
         return self._faults.unused()
 
+    def problems(self) -> list[str]:
+        """What went wrong that no scenario asked for."""
+        return [*self.timers.failures, *self.keeper.problems]
+
     # --- for façades ----------------------------------------------------------------------
     def wall(self) -> float:
         return time.time()

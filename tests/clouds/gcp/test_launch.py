@@ -40,7 +40,7 @@ def _request(type: str, market: str = "on-demand", **more: Any) -> LaunchRequest
 def _body(type: str, market: str = "on-demand", **more: Any) -> dict[str, Any]:
     request = _request(type, market, **more)
     place = PLACES[request.offer.arch]
-    return body.make(request, place, body.END)
+    return body.make(request, place, body.end_script("", ""))
 
 
 def test_every_offer_of_the_catalogue_makes_a_valid_body() -> None:
@@ -57,7 +57,7 @@ def test_every_offer_of_the_catalogue_makes_a_valid_body() -> None:
             secrets.token_hex(16), found._replace(zone=zone), {"byoc-price": "1.5"}, KEY,
             KEY.public, 300.0,
         )  # fmt: skip
-        made = body.make(request, PLACES[found.arch], body.END)
+        made = body.make(request, PLACES[found.arch], body.end_script("", ""))
         assert method.api.check_body(method, made) == []
         plan = rules.plan("p", zone, made)
         assert (plan.type, plan.market) == (found.type, found.market)
@@ -122,7 +122,7 @@ def test_the_disk_is_never_smaller_than_its_image() -> None:
     """The image's own size is the least."""
     request = _request("e2-medium")
     place = PLACES["x86_64"]._replace(image_size=50)
-    made = body.make(request, place, body.END)
+    made = body.make(request, place, body.end_script("", ""))
     assert made["disks"][0]["initializeParams"]["diskSizeGb"] == "50"
 
 

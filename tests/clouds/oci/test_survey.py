@@ -203,3 +203,13 @@ def test_the_documented_policy_covers_what_the_adapter_asks(tenancy: Tenancy) ->
     families = {permissions.OPERATIONS[one] for one in used}
     policy = " ".join(permissions.USER_POLICY)
     assert all(one in policy for one in families)
+
+
+def test_a_question_that_keeps_failing_is_not_waited_for(tenancy_with: MakeTenancy) -> None:
+    """A survey's questions are asked twice at most: a plan must not wait for one answer."""
+    tenancy = tenancy_with(
+        '[[fault]]\ncloud = "oci"\nop = "ListLimitValues"\nerror = "InternalError"\ntimes = -1'
+    )
+    found = tenancy.provider.survey(REGION, _offers(GPU))
+    assert list(found.failed) == ["quotas"] and found.capacity
+    assert len(tenancy.calls("ListLimitValues")) == 2

@@ -15,6 +15,7 @@ class BannerKeeper:
     """Keeps machines that greet as an SSH server does, and say no more."""
 
     def __init__(self, doors: Doors) -> None:
+        self.problems: list[str] = []
         self._doors = doors
         self._lock = threading.Lock()
         self._plans: dict[Key, tuple[Plan, Voice]] = {}

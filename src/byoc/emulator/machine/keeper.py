@@ -88,6 +88,7 @@ class RealKeeper:
         self._ghosts: list[socket.socket] = []
         self._lock = threading.RLock()
         self._made = 0
+        self.problems: list[str] = []
         self._sources: dict[int, Callable[[], None]] = {}
         self._poll = select.epoll()
         self._closing = False
@@ -361,8 +362,16 @@ class RealKeeper:
             self._doors.silence(room.plan.machine.address)
             if not self._closing:
                 self._workers.submit(shutil.rmtree, room.folder, True)
+        if not (how or asked or killed):
+            self._wonder(room, status)
         if not asked:
             room.voice.off("shutdown" if how and not killed else "crash")
+
+    def _wonder(self, room: _Room, status: int) -> None:
+        """A machine ended although nobody wanted it to: that is a failure of the emulator."""
+        code = os.waitstatus_to_exitcode(status)
+        last = (self.console(room.plan.key).strip().splitlines() or ["nothing on its console"])[-1]
+        self.problems.append(f"machine {room.plan.machine.id} ended by itself ({code}): {last}")
 
     def _restart(self, room: _Room) -> None:
         room.data["boots"] += 1

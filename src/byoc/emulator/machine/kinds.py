@@ -37,7 +37,12 @@ class Voice(Protocol):
 
 
 class Keeper(Protocol):
-    """Keeps machines. An unknown key is ignored everywhere: the machine may just have ended."""
+    """Keeps machines. An unknown key is ignored everywhere: the machine may just have ended.
+
+    ``problems``: what went wrong that no scenario asked for.
+    """
+
+    problems: list[str]
 
     def boot(self, plan: Plan, voice: Voice) -> None:
         """Start a machine; returns when it runs, before it answers."""

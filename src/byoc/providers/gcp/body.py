@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ... import limits
@@ -148,34 +149,9 @@ def _metadata(user_data: str) -> list[dict[str, str]]:
     ]
 
 
-END = """\
-#!/bin/sh
-# Powers the machine off; Google deletes what is left of it, its disk too, at its run limit.
-PATH=$PATH:/usr/sbin:/sbin
-exec shutdown -h now
-"""
-DELETE = """\
-#!/bin/sh
-# Deletes this instance as its own service account; where that fails, powers it off.
-PATH=$PATH:/usr/bin:/usr/sbin:/sbin
-python3 - <<'PY' && exit 0
-import json, urllib.request
-M = "http://169.254.169.254/computeMetadata/v1/"
-def ask(path):
-    q = urllib.request.Request(M + path, headers={"Metadata-Flavor": "Google"})
-    return urllib.request.urlopen(q, timeout=5).read().decode()
-token = json.loads(ask("instance/service-accounts/default/token"))["access_token"]
-zone, name = ask("instance/zone").split("/")[-1], ask("instance/name")
-urllib.request.urlopen(urllib.request.Request(
-    "@API@/compute/v1/projects/%s/zones/%s/instances/%s" % (ask("project/project-id"), zone, name),
-    method="DELETE", headers={"Authorization": "Bearer " + token}), timeout=20)
-PY
-exec shutdown -h now
-"""
-
-
 def end_script(api: str, account: str) -> str:
     """The script by which a machine ends itself. ``api``: where Compute Engine answers. One on this
     computer is an emulated one, which its machines meet where their metadata is."""
     told = METADATA if ingress.is_loopback(api) else api
-    return DELETE.replace("@API@", told) if account else END
+    script = Path(__file__).with_name("delete.sh" if account else "poweroff.sh")
+    return script.read_text(encoding="ascii").replace("@API@", told)

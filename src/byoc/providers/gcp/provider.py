@@ -27,7 +27,6 @@ from .survey import survey
 SSH_PORT = 22
 CONSOLE = 64 * 1024
 """Characters of the serial port's output that are given at most."""
-SPOT_NOTICE = float(body.NOTICE)
 _REST = {
     "disk": ("disks", "zone"),
     "address": ("addresses", "region"),
@@ -66,7 +65,7 @@ class GcpProvider:
         return Traits(
             end_command=(bootdata.END_COMMAND,),
             root=True,
-            notice=SPOT_NOTICE,
+            notice=float(body.NOTICE),
             notice_source="gcp",
             self_end="gone" if self._account else "stopped",
             regional=True,

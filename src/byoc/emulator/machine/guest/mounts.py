@@ -110,9 +110,14 @@ def _host_mounts() -> list[str]:
             head, _, tail = line.partition(" - ")
             path = head.split()[4].encode().decode("unicode_escape")
             top = path.split("/")[1]
-            if tail.split()[0] in _REAL and top in SYSTEM and path.strip("/") not in EMPTY:
+            if tail.split()[0] in _REAL and top in SYSTEM and not _emptied(path):
                 found.add(path)
     return sorted(found, key=lambda path: path.count("/"))
+
+
+def _emptied(path: str) -> bool:
+    """Whether a path of the host is in a folder that a machine has for itself."""
+    return any((path.strip("/") + "/").startswith(one + "/") for one in EMPTY)
 
 
 def _show(path: str, target: str) -> None:

@@ -119,43 +119,47 @@ class Nursery:
         with open(path, encoding="utf-8") as file:
             plan = json.load(file)
         told, tell = os.pipe()
+        wait, go = os.pipe()
         middle = os.fork()
         if middle == 0:
             os.close(told)
-            self._in_between(plan, handles, tell)
+            os.close(go)
+            self._in_between(plan, handles, tell, wait)
         os.close(tell)
+        os.close(wait)
         with os.fdopen(told, "rb") as pipe:
             word = pipe.read().decode()
         os.waitpid(middle, 0)
+        # Only now is the init our child, and may ask to die with its parent: a process that is
+        # about to end closes its files before it gives its children away.
+        os.close(go)
         if not word.isdigit():
             raise OSError(word or "it ended while it was made")
         return int(word)
 
-    def _in_between(self, plan: dict[str, Any], handles: list[int], tell: int) -> None:
+    def _in_between(self, plan: dict[str, Any], handles: list[int], tell: int, wait: int) -> None:
         try:
             self._peer.close()
             os.setsid()
             kernel.unshare(_SPACES)
-            gone, left = os.pipe()
             pid = os.fork()
             if pid == 0:
                 os.close(tell)
-                os.close(left)
-                self._live(plan, handles, gone)
+                self._live(plan, handles, wait)
             os.write(tell, str(pid).encode())
         except OSError as error:
             os.write(tell, str(error).encode())
         finally:
             os._exit(0)
 
-    def _live(self, plan: dict[str, Any], handles: list[int], gone: int) -> None:
+    def _live(self, plan: dict[str, Any], handles: list[int], wait: int) -> None:
         code = 1
         try:
             os.dup2(handles[1], 1)
             os.dup2(handles[1], 2)
             os.close(handles[1])
-            os.read(gone, 1)  # until we are the nursery's child
-            os.close(gone)
+            os.read(wait, 1)  # until we are the nursery's child
+            os.close(wait)
             kernel.die_with_parent(signal.SIGKILL)
             code = init.main(plan, socket.socket(fileno=handles[0]))
         except BaseException:  # noqa: BLE001 - the console is where it belongs, whatever it is
