@@ -60,7 +60,6 @@ DYNAMIC_IMPORT = frozenset(
         "byoc.sdk.load",  # the user's program
         "byoc.container.worker",  # the user's program, and what of byoc it uses
         "byoc.providers.gcp.sdk",  # the parts of its own cloud's SDK, as they are needed
-        "byoc.providers.oci.clients",  # the same
     }
 )
 """Modules that may import by a computed name; elsewhere that would hide an edge from the layers."""

@@ -46,10 +46,10 @@ def load(module: str) -> Any:
             if name in sys.modules:
                 return sys.modules[name]
             _prepare()
-            with warnings.catch_warnings():
-                # Google's libraries say of Pythons that we support that these are old.
-                warnings.simplefilter("ignore", FutureWarning)
-                return importlib.import_module(name)
+            # Google's libraries say of Pythons that we support that these are old. Not undone: that
+            # would take away what other threads have set meanwhile.
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
+            return importlib.import_module(name)
         except ImportError as error:
             raise AccessError(
                 f"Google's SDK for Compute Engine cannot be used: {error}",
