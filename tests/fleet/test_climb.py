@@ -164,6 +164,37 @@ def test_quota_without_room_is_never_asked(world: World) -> None:
     assert not one.launched
 
 
+def test_what_was_not_asked_is_part_of_the_story(world: World) -> None:
+    """`byoc why` learns of the better offers that a quota, the cloud's word or the memory spoke
+    against: the best one of each, once for the run; what is dearer than the rung taken is not
+    told."""
+    over, full, shut = (whole("one", type=kind, price=1.0) for kind in ("over", "full", "shut"))
+    one = cloud(world, "one", over, full, shut, whole("one", type="dear", price=9.0))
+    one.surveys["r1"] = survey(
+        "r1",
+        *one.sold,
+        quotas=(quota("L-1", 2),),
+        draws=draws("L-1", over, *one.sold[3:]),
+        capacity={("full", "r1" + zone, "on-demand"): False for zone in "abc"},
+    )
+    cloud(world, "two", whole("two", price=5.0))
+    one.refuses = always(out("type@zone"))
+    fleet = world.fleet()
+    fleet.acquire(SMALL, "run-0")
+    fleet.acquire(SMALL, "run-1", node=0)
+    fleet.acquire(SMALL, "run-1", node=1)
+    rows = fleet.journal.attempts("run-1")
+    assert [row.outcome for row in rows] == ["skipped"] * 3 + ["ok"] * 2
+    assert {(row.error, row.code, row.bucket) for row in rows[:3]} == {
+        ("quota", "L-1", "L-1"),
+        ("capacity", "", ""),
+        ("capacity", "Stockout", ""),
+    }
+    assert all(row.message.endswith("(so are 2 more offers)") for row in rows[:3])
+    assert all(row.offer.startswith("one/r1/r1a/") for row in rows[:3])
+    assert len(one.launched) == 3  # by the first run
+
+
 def test_zones_that_the_cloud_names_come_first(world: World) -> None:
     """A refusal that says where there is some is believed."""
     one = cloud(world, "one", whole("one"), whole("one", type="other", price=1.01))

@@ -15,6 +15,7 @@ OUTCOMES = {
     "refused": "refused",
     "failed": "failed",
     "unknown": "outcome unknown",
+    "skipped": "not asked",
 }
 CLASSES = {
     "capacity": "no capacity",

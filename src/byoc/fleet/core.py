@@ -15,6 +15,7 @@ from .climb import Climb, note_denied
 from .dial import SshDialer
 from .held import Held
 from .locks import UseLock, key_of
+from .passed import note_passed
 from .ports import Dialer, Reporter, Stop, Target, never
 from .reconcile import row_of
 from .registry import registry
@@ -51,6 +52,7 @@ class Fleet(Watch):
         super().__init__(settings, journal, providers, reporter, clock)
         self._shop = Workshop(settings, journal, providers, dialer, reporter, clock, ids)
         self._router = Router(settings, journal, providers, reporter, clock)
+        self._told_runs: set[str] = set()
 
     # -- getting one --------------------------------------------------------------------------
 
@@ -119,6 +121,9 @@ class Fleet(Watch):
             route.plan()
         finally:
             note_denied(self._shop, route, wish)
+        if wish.run not in self._told_runs:  # once, not for each of its instances
+            self._told_runs.add(wish.run)
+            note_passed(self._shop, route, wish)
         return route
 
     def _warm(self, wish: Wish, swept: Swept, begun: float) -> Held | None:

@@ -64,7 +64,8 @@ class Attempt(NamedTuple):
     """One rung that was tried for a run; ``byoc why`` shows these.
 
     ``offer``: its key; ``reason``: why it stood where it stood in the ladder. ``outcome``: ``open``
-    | ``warm`` | ``ok`` | ``refused`` | ``failed`` | ``unknown``. ``code``: the vendor's own;
+    | ``warm`` | ``ok`` | ``refused`` | ``failed`` | ``unknown`` | ``skipped`` (not asked for, since
+    something known spoke against it). ``code``: the vendor's own;
     ``error``: our code for its class. ``scope``, ``bucket``: what the refusal shut; ``remembered``:
     until when placement keeps off it, 0 when it does not. ``step``: what byoc did next.
     ``seconds``: how long the attempt took. ``console``: the end of what a machine printed that did

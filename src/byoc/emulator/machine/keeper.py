@@ -6,7 +6,6 @@ to here; one thread listens to all of them, and to the listeners of the machines
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import os
@@ -14,8 +13,6 @@ import select
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,27 +20,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import BootError
-from ...providers.local.modes import base_python
 from . import bootsteps, egress, metadata, plans
 from .doors import Doors
 from .guest import messages, power
 from .kinds import Key, Plan, Voice
+from .link import Link, must_be_possible
 
 _LOG = logging.getLogger(__name__)
 CONSOLE = 256 * 1024
 """Bytes of a console's end that are kept for those who ask."""
 GENTLE = 4.0
 """Seconds for a machine to go off after its power button; its init gives processes one of them."""
-START = 20.0
-"""Longest wait for the nursery's first word; it takes 0.1 s, a busy host perhaps seconds."""
 SERVERS = 16
 """Requests to metadata services that are answered at once."""
 _BY_REBOOT = {int(signal.SIGINT): power.OFF, int(signal.SIGHUP): power.RESTART}
 """The signal by which the kernel ends a machine's init for a ``reboot(2)`` within."""
-_HERE = str(Path(__file__).parent)
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from guest.nursery import main; "
-_START += "sys.exit(main(sys.argv[1:]))"
 
 
 @dataclass
@@ -76,8 +67,7 @@ class RealKeeper:
     """
 
     def __init__(self, doors: Doors, folder: Path) -> None:
-        _must_be_possible()
-        _must_read_boot_data()
+        must_be_possible()
         self._doors = doors
         self._folder = folder
         self._layout = plans.layout()
@@ -92,35 +82,13 @@ class RealKeeper:
         self._sources: dict[int, Callable[[], None]] = {}
         self._poll = select.epoll()
         self._closing = False
+        self._nursery = Link(folder)
         self._wake, self._waker = socket.socketpair()
-        self._peer, self._nursery = _start_nursery(folder)
-        try:
-            self._memory_disk = self._trial()
-        except BaseException:
-            for one in (self._peer, self._wake, self._waker):
-                one.close()
-            self._nursery.wait()
-            raise
         self._workers = ThreadPoolExecutor(SERVERS, thread_name_prefix="emulator-metadata")
         self._watch(self._wake, lambda: None)
-        self._watch(self._peer, self._hear_nursery)
+        self._watch(self._nursery.socket, self._hear_nursery)
         self._thread = threading.Thread(target=self._run, name="emulator-machines", daemon=True)
         self._thread.start()
-
-    def _trial(self) -> bool:
-        self._peer.settimeout(START)
-        try:
-            got = messages.receive(self._peer)
-        except TimeoutError:
-            got = None
-        said = got[0]["trial"] if got else "the process that makes them did not start"
-        if said not in ("disk", "memory"):
-            raise BootError(
-                f"emulated machines cannot be made on this host: {said}",
-                hints=("Run on Linux as root with all rights; a container needs --privileged.",),
-            )
-        self._peer.setblocking(False)
-        return bool(said == "memory")
 
     # --- what the world asks --------------------------------------------------------------
     def boot(self, plan: Plan, voice: Voice) -> None:
@@ -131,7 +99,7 @@ class RealKeeper:
             name = f"{self._made:04d}"
             console = self._folder / "consoles" / name
             folder = self._folder / name
-            data = plans.plan(plan, self._layout, folder, self._memory_disk)
+            data = plans.plan(plan, self._layout, folder, self._nursery.memory_disk)
             room = _Room(plan, voice, folder, console, data)
             self._rooms[plan.key] = self._by_name[name] = room
             console.write_text("" if not plan.dead else plan.console, encoding="utf-8")
@@ -151,7 +119,7 @@ class RealKeeper:
         log = os.open(room.console, os.O_WRONLY | os.O_APPEND)
         try:
             order = {"do": "boot", "key": name, "plan": str(path)}
-            self._tell_nursery(order, (theirs.fileno(), log))
+            self._nursery.tell(order, (theirs.fileno(), log))
         finally:
             theirs.close()
             os.close(log)
@@ -224,15 +192,12 @@ class RealKeeper:
             self._closing = True
         self._waker.send(b"x")
         self._thread.join()
-        if self._nursery.poll() is None:
-            self._tell_nursery({"do": "end"})
-        self._peer.shutdown(socket.SHUT_RDWR)
-        self._nursery.wait()
+        self._nursery.close()
         self._workers.shutdown(wait=True, cancel_futures=True)
         with self._lock:
             for room in self._rooms.values():
                 self._leave(room, silently=False)
-        for one in (*self._ghosts, self._peer, self._wake, self._waker):
+        for one in (*self._ghosts, self._wake, self._waker):
             one.close()
         self._poll.close()
         shutil.rmtree(self._folder, ignore_errors=True)  # the nursery has, unless it was killed
@@ -257,7 +222,7 @@ class RealKeeper:
 
     def _hear_nursery(self) -> None:
         try:
-            got = messages.receive(self._peer)
+            got = messages.receive(self._nursery.socket)
         except BlockingIOError:
             return
         if got is None:
@@ -278,7 +243,7 @@ class RealKeeper:
         """It was killed, and all machines with it."""
         _LOG.error("the process that keeps the machines has ended, and they with it")
         with self._lock:
-            self._unwatch(self._peer)
+            self._unwatch(self._nursery.socket)
             rooms = [room for room in self._by_name.values() if room.peer is not None]
         for room in rooms:
             self._ended(room, signal.SIGKILL)
@@ -375,7 +340,9 @@ class RealKeeper:
 
     def _restart(self, room: _Room) -> None:
         room.data["boots"] += 1
-        if not self._memory_disk:  # one in memory went with the machine: it boots as a new one
+        if (
+            not self._nursery.memory_disk
+        ):  # one in memory went with the machine: it boots as a new one
             room.data["steps"] = bootsteps.again(room.data["steps"])
         self._doors.wait(room.plan.machine.address)
         self._start(room.folder.name, room)
@@ -402,20 +369,7 @@ class RealKeeper:
     def _order(self, room: _Room, what: str) -> None:
         with self._lock:
             if room.peer is not None and not self._closing:
-                self._tell_nursery({"do": what, "key": room.folder.name})
-
-    def _tell_nursery(self, message: dict[str, Any], handles: tuple[int, ...] = ()) -> None:
-        """Waits while it is busy: many machines may be asked for at once."""
-        while True:
-            try:
-                messages.send(self._peer, message, handles)
-                return
-            except BlockingIOError as error:
-                if not select.select([], [self._peer], [], START)[1]:
-                    raise BootError("the process that makes machines is stuck") from error
-            except OSError as error:
-                _LOG.error("the process that makes machines does not answer: %s", error)
-                return
+                self._nursery.tell({"do": what, "key": room.folder.name})
 
     def _note(self, room: _Room, text: str) -> None:
         with room.console.open("a", encoding="utf-8") as file:
@@ -431,40 +385,3 @@ def _sent(room: _Room, message: dict[str, Any], handle: socket.socket | None = N
     except OSError:  # it has just ended, or has not listened for long
         return False
     return True
-
-
-def _must_be_possible() -> None:
-    if not sys.platform.startswith("linux"):
-        raise BootError(
-            f"emulated machines need Linux, and this is {sys.platform}",
-            hints=("Run byoc emulate in a Linux virtual machine or a privileged container.",),
-        )
-    if os.geteuid() != 0:
-        raise BootError(
-            "emulated machines need root, for namespaces and mounts of their own",
-            hints=("Run it as root, for example: sudo env PATH=$PATH byoc emulate ...",),
-        )
-
-
-def _must_read_boot_data() -> None:
-    if importlib.util.find_spec("yaml") is None:
-        raise BootError(
-            "emulated machines need PyYAML, to read their boot data",
-            hints=("Run: pip install 'byoc-cloud[emulator]'",),
-        )
-
-
-def _start_nursery(folder: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    ours, theirs = messages.pair()
-    with theirs:
-        argv = [base_python(), "-I", "-S", "-c", _START, _HERE, str(theirs.fileno())]
-        argv += [str(folder), str(folder.parent)]
-        nursery = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            cwd="/",
-            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-            pass_fds=(theirs.fileno(),),
-            start_new_session=True,
-        )
-    return ours, nursery

@@ -30,52 +30,34 @@ MACHINE_PERMISSIONS = (
 """For the machines: resource type, permissions, and whether only for the machine itself. One whose
 lease has passed can terminate itself, and no other; what hangs on it is not told apart by OCI."""
 
-_COMPUTE, _NETWORK, _VOLUMES = "instance-family", "virtual-network-family", "volume-family"
+_BY_FAMILY = {
+    "instance-family": """
+        launch_instance get_instance list_instances terminate_instance list_images get_image
+        list_shapes list_vnic_attachments capture_console_history get_console_history
+        get_console_history_content delete_console_history
+    """,
+    "virtual-network-family": """
+        get_vnic create_vcn get_vcn list_vcns delete_vcn create_subnet get_subnet list_subnets
+        delete_subnet create_internet_gateway get_internet_gateway list_internet_gateways
+        delete_internet_gateway get_route_table list_route_tables update_route_table
+        create_security_list get_security_list list_security_lists delete_security_list
+        create_network_security_group get_network_security_group list_network_security_groups
+        delete_network_security_group add_network_security_group_security_rules
+        list_network_security_group_security_rules remove_network_security_group_security_rules
+    """,
+    "volume-family": "list_boot_volumes get_boot_volume delete_boot_volume",
+    "work-requests": "list_work_requests list_work_request_errors",
+    "tenancies": "list_region_subscriptions",
+    "compartments": "list_availability_domains",
+    "limits": "list_limit_values",
+    "resource-availability": "get_resource_availability",
+    "compute-capacity-reports": "create_compute_capacity_report",
+    "dynamic-groups": "list_dynamic_groups",
+    "policies": "list_policies",
+}
 OPERATIONS: Mapping[str, str] = {
-    "launch_instance": _COMPUTE,
-    "get_instance": _COMPUTE,
-    "list_instances": _COMPUTE,
-    "terminate_instance": _COMPUTE,
-    "list_images": _COMPUTE,
-    "get_image": _COMPUTE,
-    "list_shapes": _COMPUTE,
-    "list_vnic_attachments": _COMPUTE,
-    "capture_console_history": _COMPUTE,
-    "get_console_history": _COMPUTE,
-    "get_console_history_content": _COMPUTE,
-    "delete_console_history": _COMPUTE,
-    "get_vnic": _NETWORK,
-    **{
-        f"{verb}_{part}": _NETWORK
-        for part in (
-            "vcn", "subnet", "internet_gateway", "route_table", "security_list",
-            "network_security_group",
-        )
-        for verb in ("create", "get", "update", "delete")
-    },
-    "list_vcns": _NETWORK,
-    "list_subnets": _NETWORK,
-    "list_internet_gateways": _NETWORK,
-    "list_route_tables": _NETWORK,
-    "list_security_lists": _NETWORK,
-    "list_network_security_groups": _NETWORK,
-    "list_network_security_group_security_rules": _NETWORK,
-    "add_network_security_group_security_rules": _NETWORK,
-    "remove_network_security_group_security_rules": _NETWORK,
-    "list_boot_volumes": _VOLUMES,
-    "get_boot_volume": _VOLUMES,
-    "delete_boot_volume": _VOLUMES,
-    "list_work_requests": "work-requests",
-    "list_work_request_errors": "work-requests",
-    "list_region_subscriptions": "tenancies",
-    "get_tenancy": "tenancies",
-    "list_availability_domains": "compartments",
-    "list_limit_values": "limits",
-    "get_resource_availability": "resource-availability",
-    "create_compute_capacity_report": "compute-capacity-reports",
-    "list_dynamic_groups": "dynamic-groups",
-    "list_policies": "policies",
-}  # fmt: skip
+    name: family for family, names in _BY_FAMILY.items() for name in names.split()
+}
 """Every operation of the adapter, and the resource type whose statement allows it."""
 
 
