@@ -187,7 +187,8 @@ class Boot:
         self, target: Target, begun: float, patience: Patience
     ) -> tuple[Connection, float] | None:
         """A connection, or None when it is too early for one."""
-        door = self._dialer.knock(target, patience.connect, patience.stop)
+        left = patience.boot - (self._clock.mono() - begun)
+        door = self._dialer.knock(target, min(patience.connect, max(left, 0.1)), patience.stop)
         if door is None:
             self._wait_for("boot", f"its SSH server at {target.address}:{target.port}")
             return None

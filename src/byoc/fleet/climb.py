@@ -186,9 +186,7 @@ class Climb:
             seconds = shop.clock.mono() - begun
             self._note(attempt, failed, offer, seconds)
             error = failed.error
-            if isinstance(error, HostKeyError) or not isinstance(
-                error, (ProviderError, InstanceError)
-            ):
+            if not _goes_on(error):
                 raise error from error.__cause__
             return None, error
         except BaseException as error:  # Ctrl-C and our own mistakes: note it, never keep it
@@ -218,7 +216,7 @@ class Climb:
         done = told(attempt, error, seconds, sure=failed.sure)._replace(
             instance_id=failed.instance,
             remembered=kept.until if kept and kept.until < float("inf") else 0.0,
-            step=_step(kept, self._shop.clock.wall()),
+            step=_step(kept, self._shop.clock.wall()) if _goes_on(error) else "",
         )
         self._shop.journal.close_attempt(done)
 
@@ -262,6 +260,12 @@ class Climb:
             f"worked: {_grouped(failures)}",
             hints=(f"see `byoc why {wish.run}` for each answer, or allow more clouds or regions",),
         )
+
+
+def _goes_on(error: Error) -> bool:
+    """Whether another offer may do better: not when the user gave up, the journal cannot be
+    written, or somebody else's machine answered in our instance's place."""
+    return isinstance(error, (ProviderError, InstanceError)) and not isinstance(error, HostKeyError)
 
 
 def _grouped(failures: Sequence[tuple[Offer, Error]]) -> str:

@@ -105,18 +105,14 @@ def refusal_of(
         return None
     if scope == "type" and not offer.zone:
         scope = "offer"  # that it has no zone may be all that was wrong with it
-    amounts = [draw.amount for draw in draws if draw.bucket == error.bucket]
-    of_all = scope == "bucket" and bool(error.bucket and draws) and not amounts
     found = Refusal(
         key="",
         cloud=offer.cloud,
         scope=scope,
         region=offer.region,
         zone=offer.zone,
-        type="" if of_all else offer.type,
+        type=offer.type,
         market=offer.market,
-        bucket=error.bucket if scope == "bucket" else "",
-        amount=amounts[0] if amounts and scope == "bucket" else 0.0,
         error=error.code,
         code=error.vendor_code,
         message=error.message,
@@ -126,9 +122,21 @@ def refusal_of(
         at=now,
         until=now + error.remember if lasts(error) else math.inf,
     )
-    if scope == "bucket" and error.bucket in everywhere:
-        found = found._replace(region="")
+    if scope == "bucket":
+        found = _of_quota(found, error.bucket, draws, everywhere)
     return found._replace(key="/".join(_key(found)))
+
+
+def _of_quota(
+    found: Refusal, bucket: str, draws: Sequence[Draw], everywhere: Collection[str]
+) -> Refusal:
+    """The refusal with what is known of its quota."""
+    amounts = [draw.amount for draw in draws if draw.bucket == bucket]
+    if bucket in everywhere:
+        found = found._replace(region="")
+    if bucket and draws and not amounts:
+        found = found._replace(type="")  # every machine draws on it
+    return found._replace(bucket=bucket, amount=amounts[0] if amounts else 0.0)
 
 
 def covers(refusal: Refusal, offer: Offer, draws: Sequence[Draw] = ()) -> bool:

@@ -10,14 +10,17 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from ..errors import InternalError, ProviderError
+
 T = TypeVar("T")
 
 
 def side_by_side(works: Sequence[Callable[[], T]], most: int) -> list[T]:
-    """What each of these gives, in their order; ``most`` run at the same time. Raises what the
-    first of them raised, once all have ended."""
+    """What each of these gives, in their order; ``most`` run at the same time. Raises the first of
+    their ProviderErrors, once all have ended. Anything else that one raises is a mistake of ours:
+    Python tells it where it happened, and InternalError is raised here."""
     found: dict[int, T] = {}
-    raised: dict[int, BaseException] = {}
+    refused: dict[int, ProviderError] = {}
     left = list(enumerate(works))[::-1]
     lock = threading.Lock()
 
@@ -29,17 +32,17 @@ def side_by_side(works: Sequence[Callable[[], T]], most: int) -> list[T]:
                 number, work = left.pop()
             try:
                 found[number] = work()
-            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-                raised[number] = error
+            except ProviderError as error:
+                refused[number] = error
 
-    threads = [
-        threading.Thread(target=run, name="byoc-ask", daemon=True)
-        for _ in range(min(most, len(works)))
-    ]
+    count = min(most, len(works))
+    threads = [threading.Thread(target=run, name="byoc-ask", daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    if raised:
-        raise raised[min(raised)]
+    if refused:
+        raise refused[min(refused)]
+    if len(found) < len(works):
+        raise InternalError("a question to the cloud failed by a mistake in byoc itself")
     return [found[number] for number in range(len(works))]

@@ -9,11 +9,12 @@ from __future__ import annotations
 import email.utils
 import shlex
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from ...clock import Clock
 from ...errors import ProviderError
+from ..aside import side_by_side
 from ..base import Finding
 from . import permissions
 from .clients import Account, pages
@@ -40,9 +41,8 @@ class Checker:
         if any(one.level == "fail" for one in found):
             return found
         questions = (self._permissions, self._network, self._quotas, self._self_end)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            answers = [pool.submit(self._safely, question) for question in questions]
-            return [*found, *(one for answer in answers for one in answer.result())]
+        asked = [partial(self._safely, question) for question in questions]
+        return [*found, *(one for some in side_by_side(asked, AT_ONCE) for one in some)]
 
     def _safely(self, question: Callable[[], list[Finding]]) -> list[Finding]:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +22,7 @@ from ...errors import (
 from ...pricing import catalog
 from ...resources import Offer
 from .. import bootdata
+from ..aside import side_by_side
 from ..base import OWNER_TAG, Finding, Instance, LaunchRequest, Survey, Traits
 from ..ingress import Ingress, is_loopback
 from . import console, ending, leftovers, states
@@ -238,9 +239,8 @@ class OciProvider:
         asked = [one for one in subscribed if not regions or one in regions]
         if not asked:
             return []
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = pool.map(lambda one: self._list(one, tags, everything), asked)
-            return [instance for some in found for instance in some]
+        works = [partial(self._list, region, tags, everything) for region in asked]
+        return [one for some in side_by_side(works, AT_ONCE) for one in some]
 
     def _list(
         self, region: str, tags: Mapping[str, str], everything: bool

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from ...errors import ProviderError
 from ...resources import Offer
+from ..aside import side_by_side
 from ..base import Draw, Quota, Survey
 from . import shapes
 from .clients import Account, brisk, pages
@@ -94,18 +95,19 @@ class _Asker:
 
     def run(self) -> Survey:
         zones = domains(self._account, self._region)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            sold = [pool.submit(self._ask, "zones", self._sold, zone) for zone in zones]
-            values = pool.submit(self._ask, "quotas", self._values)
-            reports = [
-                pool.submit(self._ask, "capacity", self._report, zone, some)
-                for zone in zones
-                for some in _parts(list(self._types), REPORT_MOST)
-            ]
-            shops = [shop for one in sold if (shop := one.result()) is not None]
-            draws = self._draws(shops)
-            limits = self._quotas(pool, values.result() or [], draws)
-            told = [row for one in reports for row in one.result() or ()]
+        shops: list[_Sold] = []
+        values: list[_Value] = []
+        told: list[tuple[str, str, str]] = []
+        works = [partial(self._ask, "zones", self._sold, shops, zone) for zone in zones]
+        works.append(partial(self._ask, "quotas", self._values, values))
+        works += [
+            partial(self._ask, "capacity", self._report, told, zone, some)
+            for zone in zones
+            for some in _parts(list(self._types), REPORT_MOST)
+        ]
+        side_by_side(works, AT_ONCE)
+        draws = self._draws(shops)
+        limits = self._quotas(values, draws)
         return Survey(
             self._region,
             zones=self._where(zones, shops, told),
@@ -115,16 +117,16 @@ class _Asker:
             failed=self._failed,
         )
 
-    def _ask(self, question: str, ask: Callable[..., Any], *args: Any) -> Any:
+    def _ask(self, question: str, ask: Callable[..., Any], found: Any, *args: Any) -> None:
+        """Add what a question gives to ``found``, or note why it gave nothing."""
         try:
-            return ask(*args)
+            found += ask(*args)
         except ProviderError as error:
             self._failed[question] = error
-            return None
 
     # --- questions --------------------------------------------------------------------------
 
-    def _sold(self, zone: str) -> _Sold:
+    def _sold(self, zone: str) -> list[_Sold]:
         client = self._account.client("compute", self._region)
         found = pages(
             client.list_shapes,
@@ -132,7 +134,7 @@ class _Asker:
             availability_domain=zone,
             retry_strategy=brisk(),
         )
-        return _Sold(zone, {str(one.shape): tuple(one.quota_names or ()) for one in found})
+        return [_Sold(zone, {str(one.shape): tuple(one.quota_names or ()) for one in found})]
 
     def _values(self) -> list[_Value]:
         client = self._account.client("limits", self._region)
@@ -149,23 +151,29 @@ class _Asker:
         return report(self._account, self._region, zone, types)
 
     def _used(self, value: _Value) -> Quota:
-        """A limit with what is used of it; a limit of nothing is not asked about."""
+        """A limit with what is used of it, where that is told; of a limit of nothing it is not
+        asked."""
         unit = shapes.unit(value.name)
         quota = Quota(value.name, self._region, value.value, None, unit, value.zone)
         if value.value <= 0:
             return quota._replace(used=0.0)
+        used: list[Quota] = []
+        self._ask("quotas", self._availability, used, quota)
+        return next(iter(used), quota)
+
+    def _availability(self, quota: Quota) -> list[Quota]:
         client = self._account.client("limits", self._region)
-        where = {"availability_domain": value.zone} if value.zone else {}
+        where = {"availability_domain": quota.zone} if quota.zone else {}
         with translated():
             found = client.get_resource_availability(
-                SERVICE, value.name, self._account.compartment, retry_strategy=brisk(), **where
+                SERVICE, quota.bucket, self._account.compartment, retry_strategy=brisk(), **where
             ).data
         if found.used is None:
-            return quota
-        limit = value.value
+            return []
+        limit = quota.limit
         if found.effective_quota_value is not None:
             limit = min(limit, float(found.effective_quota_value))  # a compartment's own quota
-        return quota._replace(limit=limit, used=float(found.used))
+        return [quota._replace(limit=limit, used=float(found.used))]
 
     # --- what it comes to -------------------------------------------------------------------
 
@@ -203,18 +211,11 @@ class _Asker:
         return found
 
     def _quotas(
-        self,
-        pool: ThreadPoolExecutor,
-        values: Sequence[_Value],
-        draws: dict[tuple[str, str], tuple[Draw, ...]],
+        self, values: Sequence[_Value], draws: Mapping[tuple[str, str], Sequence[Draw]]
     ) -> list[Quota]:
         names = {draw.bucket for some in draws.values() for draw in some}
-        asked = [value for value in values if value.name in names]
-        answers = pool.map(lambda value: self._ask("quotas", self._used, value), asked)
-        return [
-            answer or Quota(value.name, self._region, value.value, None, "", value.zone)
-            for value, answer in zip(asked, answers, strict=True)
-        ]
+        asked = [partial(self._used, value) for value in values if value.name in names]
+        return side_by_side(asked, AT_ONCE)
 
     def _capacity(self, told: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], bool]:
         statuses = {(name, zone): status for name, zone, status in told}
