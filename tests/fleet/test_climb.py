@@ -307,6 +307,21 @@ def test_markets_take_turns_before_a_less_liked_gpu(world: World) -> None:
     assert markets == ["spot"] * climb.TURN + ["on-demand"] * len(regions)
 
 
+def test_every_kind_of_offer_has_its_turn(world: World) -> None:
+    """Three clouds, two markets, three GPU choices, the first two out everywhere: the last choice
+    is reached before the climb ends."""
+    for name in ("one", "two", "three"):
+        sold = [
+            whole(name, f"r{n}", gpu, gpu=gpu, gpu_count=1, market=market, price=price)
+            for n in range(6)
+            for gpu, price in (("H100", 9.0), ("A100-80GB", 5.0), ("T4", 0.5))
+            for market in ("spot", "on-demand")
+        ]
+        cloud(world, name, *sold).refuses = lambda offer: None if offer.gpu == "T4" else out()
+    asked = Resources(gpus=parse_gpus(["H100", "A100", "any"]))
+    assert world.fleet().acquire(asked, "run-1").instance.offer.gpu == "T4"
+
+
 def test_no_more_than_so_many_are_asked(world: World) -> None:
     """A climb that gets nothing ends."""
     one = cloud(world, "one", *(whole("one", type=f"t{n}", price=1 + n / 100) for n in range(40)))
@@ -477,6 +492,29 @@ def test_dead_boot_says_which_hop_failed(world: World) -> None:
     assert caught.value.as_dict()["console"] == "panic: no root"
 
 
+def test_silent_machines_leave_their_cloud(world: World) -> None:
+    """Three machines of a cloud that never answered: the next cloud is asked, and says so."""
+    sold = [whole("one", f"r{n}", market=name) for n in range(5) for name in ("spot", "on-demand")]
+    one = cloud(world, "one", *sold)
+    one.script = [Fault(boot=None)] * 9
+    cloud(world, "two", whole("two", price=500.0))
+    fleet = world.fleet()
+    assert fleet.acquire(SMALL, "run-1").instance.provider == "two"
+    assert len(one.launched) == climb.SILENT
+    last = fleet.journal.attempts("run-1")[climb.SILENT - 1]
+    assert (last.error, last.step) == ("boot", "one is left out for the rest of this run")
+
+
+def test_machines_that_are_silent_everywhere_are_the_error(world: World) -> None:
+    """When no machine of any cloud answers, the first one's silence is raised, console included."""
+    one = cloud(world, "one", *(whole("one", f"r{n}") for n in range(5)))
+    one.printed, one.script = "panic: no root", [Fault(boot=None)] * 9
+    with pytest.raises(BootError) as caught:
+        world.fleet().acquire(SMALL, "run-1")
+    assert caught.value.as_dict()["console"] == "panic: no root"
+    assert len(one.launched) == climb.SILENT
+
+
 def test_what_is_waited_for_is_told(world: World) -> None:
     """While a machine boots, the reporter hears which hop is next, once each."""
     one = cloud(world, "one", whole("one"))
@@ -539,6 +577,19 @@ def test_further_regions_are_surveyed_when_the_climb_comes_to_them(world: World)
     held = world.fleet().acquire(SMALL, "run-1")
     assert (held.instance.offer.region, held.instance.offer.zone) == ("r7", "r7a")
     assert one.calls.count("survey") == route.FIRST + 9
+
+
+def test_surveys_that_leave_nothing_say_why(world: World) -> None:
+    """When the regions that are surveyed last have no room either, the error names the quota."""
+    sold = [whole("one", f"r{n}", price=1 + n / 10) for n in range(9)]
+    one = cloud(world, "one", *sold)
+    for n, each in enumerate(sold):
+        one.surveys[f"r{n}"] = survey(
+            f"r{n}", each, draws=draws("L-1", each), quotas=(quota("L-1", 0, region=f"r{n}"),)
+        )
+    with pytest.raises(PlacementError, match="L-1"):
+        world.fleet().acquire(SMALL, "run-1")
+    assert not one.launched
 
 
 def test_excluded_zone_is_not_met_by_chance(world: World) -> None:

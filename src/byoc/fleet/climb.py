@@ -32,10 +32,14 @@ person would rather be told."""
 TURN = 8
 """Refusals after which a cloud, for one GPU choice and market, lets the others have their turn: its
 further zones are likely to be short too, and the other market or the next cloud is only a little
-dearer. More than any region has zones, so that each zone of the best region is asked first."""
+dearer. More than any region has zones, so that each zone of the best region is asked first. Fewer
+where so many kinds of offers fit that not each would have its turn within :data:`MAX_RUNGS`."""
 DEAD = 4
 """What a machine that was had and never answered weighs in such turns: it took minutes, and when an
 image or a network is broken the next one of that cloud will not answer either."""
+SILENT = 3
+"""Machines that were had and never answered before a climb leaves their cloud: each has cost up to
+``boot_timeout`` and its smallest bill, and three in different places are no accident."""
 WRONG = 3
 """Requests that a cloud finds wrong before a climb takes it for our mistake with that cloud, and
 leaves it."""
@@ -75,6 +79,7 @@ class Climb:
         self._tried: set[str] = set()
         self._weights: dict[_Kind, int] = {}
         self._wrong: dict[str, int] = {}
+        self._silent: dict[str, int] = {}
         self._groups: list[_Group] = []
         self._named: list[int] = []
         self._memory, self._version = Memory(), -1
@@ -119,6 +124,7 @@ class Climb:
         for group in groups.values():
             group.numbers.reverse()  # the next one is the last: dropping it costs nothing
         self._groups, self._named = list(groups.values()), []
+        self._turn = max(1, min(TURN, MAX_RUNGS // max(1, len(groups))))
 
     def _kind(self, offer: Offer) -> _Kind:
         """What takes turns. An approved plan is of one kind: its order is not ours to change."""
@@ -138,7 +144,7 @@ class Climb:
             while group.numbers and self._shut(group.numbers[-1]):
                 group.numbers.pop()
             if group.numbers:
-                turns = self._weights.get(group.key, 0) // TURN
+                turns = self._weights.get(group.key, 0) // self._turn
                 best = min(best or (turns, group.numbers[-1]), (turns, group.numbers[-1]))
         return None if best is None else best[1]
 
@@ -210,7 +216,9 @@ class Climb:
         weight = DEAD if isinstance(error, BootError) else 1
         self._weights[key] = self._weights.get(key, 0) + weight
         kept = None
-        if isinstance(error, ProviderError):
+        if isinstance(error, BootError):
+            kept = self._leave(self._silent, SILENT, error, offer)
+        elif isinstance(error, ProviderError):
             kept = self._remember(error, offer)
             self._prefer(offer, error.zones)
         done = told(attempt, error, seconds, sure=failed.sure)._replace(
@@ -222,11 +230,18 @@ class Climb:
 
     def _remember(self, error: ProviderError, offer: Offer) -> Refusal | None:
         if isinstance(error, BadRequestError) and offer.zone:
-            self._wrong[offer.cloud] = self._wrong.get(offer.cloud, 0) + 1
-            if self._wrong[offer.cloud] >= WRONG:
-                self._recall.bar(self._wish.run, error, offer)
+            self._leave(self._wrong, WRONG, error, offer)
         survey = self._route.router.survey_of(offer)
         return self._recall.add(self._wish.run, error, offer, survey)
+
+    def _leave(
+        self, counts: dict[str, int], most: int, error: Error, offer: Offer
+    ) -> Refusal | None:
+        """Count what should not happen with a cloud; the most of it shuts the cloud to the run."""
+        counts[offer.cloud] = counts.get(offer.cloud, 0) + 1
+        if counts[offer.cloud] < most:
+            return None
+        return self._recall.bar(self._wish.run, error, offer)
 
     def _prefer(self, offer: Offer, zones: tuple[str, ...]) -> None:
         """Have the zones that the cloud named tried before anything else."""
@@ -244,8 +259,10 @@ class Climb:
 
     def _exhausted(self) -> Error:
         """One failure as itself; several as a story. A request of ours that was wrong everywhere
-        as itself too: there is nothing else to tell."""
+        as itself too, and machines none of which answered: there is nothing else to tell."""
         failures, wish = self._failures, self._wish
+        if not failures and self._route.over is not None:
+            return self._route.over
         if not failures:  # what was there when the ladder was made is shut by another climb
             return PlacementError(
                 f"every offer that can hold {wish.resources.describe()} was refused to this run",
@@ -253,7 +270,7 @@ class Climb:
             )
         if len({type(error) for _, error in failures}) == 1:
             first = failures[0][1]
-            if len(failures) == 1 or isinstance(first, BadRequestError):
+            if len(failures) == 1 or isinstance(first, (BadRequestError, BootError)):
                 return first
         return PlacementError(
             f"none of the {len(failures)} offers that could hold {wish.resources.describe()} "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from ..clock import Clock
-from ..errors import ProviderError, ThrottleError
+from ..errors import Error, ProviderError, ThrottleError
 from ..placement.memory import covers, lasts, refusal_of
 from ..placement.told import draws_of
 from ..providers.base import Instance, Survey
@@ -73,20 +73,23 @@ class Recall:
                 self.version += 1
             return known[found.key]
 
-    def bar(self, run: str, error: ProviderError, offer: Offer) -> None:
-        """Leave the offer's cloud out for the rest of this run."""
+    def bar(self, run: str, error: Error, offer: Offer) -> Refusal | None:
+        """Leave the offer's cloud out for the rest of this run; returns what is kept of it."""
+        theirs = error if isinstance(error, ProviderError) else ProviderError()
         shut = ProviderError(
             error.message,
             scope="cloud",
-            vendor_code=error.vendor_code,
-            request_id=error.request_id,
+            vendor_code=theirs.vendor_code,
+            request_id=theirs.request_id,
             hints=error.hints,
         )
         found = refusal_of(shut, offer, (), self._clock.wall())
         if found is not None:
+            found = found._replace(error=error.code)
             with self._lock:
-                self._runs.setdefault(run, {})[found.key] = found._replace(error=error.code)
+                self._runs.setdefault(run, {})[found.key] = found
                 self.version += 1
+        return found
 
     def worked(self, run: str, offer: Offer, launched: float, survey: Survey | None = None) -> None:
         """An instance of this offer was had, asked for at ``launched``: whatever said before that

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..clock import Clock
-from ..errors import AccessError, PlacementError, ProviderError
+from ..errors import AccessError, Error, PlacementError, ProviderError
 from ..placement import History, Rules, Snapshot, history_of, ladder
 from ..placement.history import MOST, WINDOW
 from ..placement.match import gpu_rank
@@ -199,7 +199,8 @@ class Router:
 class Route:
     """One demand's way: its ladder as it is now, and what is still to be asked.
 
-    ``denied``: the clouds that did not let themselves be asked, each with its best offer.
+    ``denied``: the clouds that did not let themselves be asked, each with its best offer. ``over``:
+    why nothing is left, once that is so.
     """
 
     def __init__(self, router: Router, demand: Demand) -> None:
@@ -207,6 +208,7 @@ class Route:
         self.router = router
         self.rules = router.rules(demand.resources)
         self.denied: list[tuple[Offer, AccessError]] = []
+        self.over: Error | None = None
         self.ladder = Ladder(())
         self._version = -1
         self._waited: set[Place] = set()
@@ -244,8 +246,11 @@ class Route:
             self._ask(places[:LATER], WAIT_LATER, "boot", here)
         try:
             self.ladder = self._again()
-        except (PlacementError, AccessError):
-            self.ladder = Ladder(())  # what was refused meanwhile is the climb's to tell
+        except (PlacementError, AccessError) as error:
+            self.ladder, self.over = (
+                Ladder(()),
+                error,
+            )  # the climb has more to tell, if it tried any
         return True
 
     def memory(self) -> list[Refusal]:

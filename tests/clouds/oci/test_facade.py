@@ -13,6 +13,7 @@ import pytest
 
 from byoc.emulator.oci import schema, shapes
 from byoc.emulator.oci.signing import Request, verify
+from byoc.errors import TransientError
 from byoc.pricing import catalog
 from tests.clouds.oci.conftest import REGION, ZONES, MakeTenancy, Tenancy, request
 from tests.helpers import ROOT, until
@@ -140,12 +141,13 @@ def test_a_repeated_token_shows_the_instance_as_it_is_now(tenancy: Tenancy) -> N
     assert client.launch_instance(body).data.id != first.id
 
 
-def test_a_refused_launch_frees_its_token(tenancy_with: MakeTenancy) -> None:
-    """What was refused made nothing: the same token may be tried again."""
+@pytest.mark.parametrize("error", ["InternalError", "no-answer"])
+def test_a_launch_that_was_not_done_frees_its_token(tenancy_with: MakeTenancy, error: str) -> None:
+    """What was refused, or dropped unread, made nothing: the same token may be tried again."""
     tenancy = tenancy_with(
-        '[[fault]]\ncloud = "oci"\nop = "LaunchInstance"\nerror = "InternalError"\ntimes = 1'
+        f'[[fault]]\ncloud = "oci"\nop = "LaunchInstance"\nerror = "{error}"\ntimes = 1'
     )
-    with pytest.raises(Exception, match="internal"):
+    with pytest.raises(TransientError):
         tenancy.provider.launch(request())
     assert tenancy.provider.launch(request()).id
 

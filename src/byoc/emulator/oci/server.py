@@ -36,6 +36,8 @@ EMPTY_FIRST = frozenset({"list_instances", "list_vnic_attachments", "list_vcns",
 """Lists whose first page is empty while more follow, when the tenancy is told to be so."""
 OWN = frozenset({"terminate_instance", "get_instance"})
 """What a machine may do, and only to itself: the policy of docs/oci.md."""
+UNDONE = 0
+"""In place of a status: the request was dropped before anything was done."""
 
 
 class Answer(NamedTuple):
@@ -148,14 +150,14 @@ class Service:
             return self._again(answers[0]) if answers else self._act(call)
         try:
             answer = self._act(call)
-            answers.append(answer._replace(drop=False))
-        except Refusal:
-            with self._lock:  # nothing was made: the token is free again
-                self._tokens.pop(key, None)
-            raise
+            if answer.status != UNDONE:
+                answers.append(answer._replace(drop=False))
+            return answer
         finally:
+            if not answers:  # nothing was made: the token is free again
+                with self._lock:
+                    self._tokens.pop(key, None)
             done.set()
-        return answer
 
     def _again(self, answer: Answer) -> Answer:
         """The first answer, with the resource as it is now."""
@@ -182,7 +184,7 @@ class Service:
     def _spoilt(self, call: Call, fault: Fault, facts: Mapping[str, str]) -> Answer | None:
         """What a fault makes of the call; None when the handler is to see to it."""
         if fault.error == "no-answer":
-            return Answer(0, drop=True)
+            return Answer(UNDONE, drop=True)
         if fault.error == "ignore" and call.operation.response is None:
             return Answer(204)
         if fault.error == refusals.WORK_REQUEST and call.operation.name == "launch_instance":
