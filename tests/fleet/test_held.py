@@ -68,6 +68,28 @@ def test_giving_back_closes_a_connection_nobody_took(world: World) -> None:
     assert [one.alive for one in world.dialer.connected] == [False]
 
 
+def test_overheard_terminate_is_repeated(world: World) -> None:
+    """An instance that goes on as if nobody had asked is asked again within seconds."""
+    held = acquired(world)
+    world.cloud.overheard = 1
+    begun = world.clock.mono()
+    held.end()
+    assert not world.cloud.live()
+    assert world.clock.mono() - begun < 10
+
+
+def test_overheard_end_of_a_lost_instance_is_repeated_at_the_end(world: World) -> None:
+    """What was given up and went on all the same is ended before its client exits."""
+    fleet = world.fleet()
+    held = fleet.acquire(SMALL, "run-1")
+    world.cloud.overheard = 1
+    held.lost("it stopped answering")
+    assert world.cloud.live()
+    fleet.settle()
+    assert not world.cloud.live()
+    assert row_of(world, held).state == "gone"
+
+
 def test_ignored_terminate_is_told_and_asked_again(world: World) -> None:
     """An accepted terminate is not gone: after a minute it is an error, the row stays `ending`, and
     the next sweep ends it again."""

@@ -94,7 +94,8 @@ class FileCloud:
     ``script``: one fault per launch call to come; then all goes well, but for what ``refuses`` says
     of each offer. ``surveys``: what it tells of a region, an error raised, or a function that does
     either; with any of them it sells by region. ``lag``: seconds until a launched machine is shown
-    and can be ended. ``launched``: the offers that were asked for; ``listed``: the regions of each
+    and can be ended. ``overheard``: calls to terminate that it accepts and does not act on.
+    ``launched``: the offers that were asked for; ``listed``: the regions of each
     list call.
     """
 
@@ -107,6 +108,7 @@ class FileCloud:
         self.script: list[Fault] = []
         self.down: ProviderError | None = None
         self.deaf_to_terminate = False
+        self.overheard = 0
         self.lag = 0.0
         self.hides: set[str] = set()
         self.calls: list[str] = []
@@ -182,7 +184,8 @@ class FileCloud:
 
     def terminate(self, instance_id: str) -> None:
         self._called("terminate")
-        if self.deaf_to_terminate:
+        if self.deaf_to_terminate or self.overheard > 0:
+            self.overheard -= 1
             return
         if any(one["id"] == instance_id and not self._shown(one) for one in self._all()):
             raise TransientError(f"{instance_id} cannot be ended yet")

@@ -30,6 +30,7 @@ from ..errors import (
 )
 from ..providers.base import Instance
 from ..runtime_agent.bundle import Bundle
+from ..tasks import attempt
 from ..transport.ssh import Asked, Connection
 from ..transport.stream import ByteStream
 from ..wire import VERSION, link, messages
@@ -255,7 +256,7 @@ class AgentLink:
         if stream is not self._stream:
             return  # an older connection
         self._heard = self._clock.mono()
-        failed = threads.attempt(lambda: self._dispatch(data))
+        failed = attempt(lambda: self._dispatch(data))
         if isinstance(failed, ProtocolError):
             self._broke(stream, failed)
         elif isinstance(failed, link.FrameError):  # of a message, which no new connection mends

@@ -23,6 +23,7 @@ from ..resources import Resources
 from ..runtime_agent import bundle
 from ..settings import Settings
 from ..state import Journal, Run
+from ..tasks import Task
 from . import threads
 from .events import Reporter
 from .live import LiveInstance
@@ -118,10 +119,10 @@ class Base:
         self._acquired = threading.Condition(self.lock)
         self._acquiring: Counter[int] = Counter()
         self._nodes = itertools.count()
-        self._packing: threads.Task[bundle.Bundle] | None = None
+        self._packing: Task[bundle.Bundle] | None = None
         self._hosts: list[LiveInstance] = []
         self._gone: list[LiveInstance] = []
-        self._leaving: list[threads.Task[None]] = []
+        self._leaving: list[Task[None]] = []
         self._late = False  # whatever is acquired from now on, nobody is there to give it back
         self._ticker = threads.Ticker(clock)
         self._closed = False
@@ -200,9 +201,9 @@ class Base:
                 host.show_rest()
             self._reporter.wait()
 
-    def _leave(self, host: LiveInstance) -> threads.Task[None]:
+    def _leave(self, host: LiveInstance) -> Task[None]:
         """Give an instance back, or up, in a thread; the end of the run waits for it."""
-        return threads.Task("byoc-release", partial(self._release, host))
+        return Task("byoc-release", partial(self._release, host))
 
     def _release(self, host: LiveInstance) -> None:
         instance = host.held.instance
@@ -375,12 +376,12 @@ class Base:
         host.abandon()
         raise CancelledError("the run is over")
 
-    def _packed(self) -> threads.Task[bundle.Bundle]:
+    def _packed(self) -> Task[bundle.Bundle]:
         """The agent's bundle, being packed: once for all instances of the run."""
         with self.lock:
             if self._packing is None:
                 cache = self.settings.home / "cache"
-                self._packing = threads.Task("byoc-bundle", lambda: bundle.build(cache))
+                self._packing = Task("byoc-bundle", lambda: bundle.build(cache))
             return self._packing
 
     def _ready(

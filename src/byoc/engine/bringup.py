@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..errors import Error, InstanceError
 from ..images import mounts, native
 from ..settings import LOCAL
+from ..tasks import attempt
 from . import ends, scaling, sources, threads
 from .base import Search
 from .command import Commands
@@ -80,7 +81,7 @@ class BringingUp(Commands):
                 self._prepared[(id(found[0]), id(pool))] = prepared
             self._ticker.after(scaling.window(pool), partial(self._leave_unused, found[0]))
 
-        error = threads.attempt(prepare)
+        error = attempt(prepare)
         with self.lock:
             under_way = self._bringing[id(pool)]
             under_way.remove(found[0] if found else None)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 from .. import limits
 from ..clock import IDS
 from ..errors import ConnectionLostError, InstanceError
+from ..tasks import attempt
 from ..transport.ssh import Connection
 from ..transport.stream import ByteStream
 from ..wire import bulk, link, memory, messages
@@ -416,7 +417,7 @@ class Aside:
                 first = line.popleft()
                 if not line:
                     del self._held[key]
-                failed = threads.attempt(partial(first.deliver, first.message))
+                failed = attempt(partial(first.deliver, first.message))
                 if isinstance(failed, BaseException):  # what brings this must not break by it
                     self.unhandled(failed)
 

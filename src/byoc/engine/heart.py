@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from ..clock import SYSTEM
+from ..tasks import attempt
 from . import threads
 
 Beat = Callable[[], float | None]
@@ -44,7 +45,7 @@ class _Heart:
             beat = self._next()
             if beat is None:
                 return
-            again = threads.attempt(beat)
+            again = attempt(beat)
             if isinstance(again, BaseException):  # other instances' leases hang on this thread
                 threads.tell_failure(again)
                 again = AFTER_FAILURE

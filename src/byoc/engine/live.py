@@ -32,8 +32,9 @@ from ..placement.match import is_gpu
 from ..resources import GpuRequest, Offer
 from ..runtime_agent.bundle import Bundle
 from ..runtime_agent.filestore import REMOTE_ROOT
+from ..tasks import Task
 from ..wire import link, messages
-from . import bulk, ownuv, threads
+from . import bulk, ownuv
 from .agentlink import CONTROL, LOGS, AgentLink
 from .events import Reporter
 from .inputs import Input
@@ -163,7 +164,7 @@ class LiveInstance:
         if plan.steps:
             self.sync(entries)
             return self.build(plan)
-        building = threads.Task("byoc-env", lambda: self.build(plan))
+        building = Task("byoc-env", lambda: self.build(plan))
         self.sync(entries)
         return building.result()
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..errors import Error, ExecutionError, NotFoundError
+from ..tasks import attempt
 from ..wire import messages
 from ..wire.link import FrameError
 from . import threads
@@ -188,7 +189,7 @@ def _parse(message: messages.Message) -> _Call:
 def called(hub: Hub, pool: Pool, slot: Slot, message: messages.Message) -> None:
     """A container calls a function."""
     call = _parse(message)
-    spec = threads.attempt(lambda: hub.resolve(*call.what))
+    spec = attempt(lambda: hub.resolve(*call.what))
     work = partial(_begin, hub, pool, slot, call, spec)
     if isinstance(spec, BaseException) or hub.known(spec):
         _in_turn(hub, slot, work)
@@ -219,7 +220,7 @@ def _apart(hub: Hub, slot: Slot, work: Callable[[], None]) -> None:
 def _run_errands(hub: Hub, slot: Slot) -> None:
     errands = _book_of(slot).errands
     while True:
-        failed = threads.attempt(errands[0])
+        failed = attempt(errands[0])
         if isinstance(failed, BaseException):  # those behind it are not to wait for ever
             threads.tell_failure(failed)
         with hub.lock:
@@ -240,7 +241,7 @@ def _begin(
     if isinstance(spec, BaseException):
         failed = spec
     else:
-        failed = threads.attempt(partial(begin, hub, slot, spec, call, answers))
+        failed = attempt(partial(begin, hub, slot, spec, call, answers))
     if failed is None:
         hub.changed(pool, slot)
         return

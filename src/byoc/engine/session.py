@@ -19,9 +19,10 @@ from ..clock import IDS, SYSTEM, Clock, Ids
 from ..errors import Error, ExecutionError, InstanceError, NotFoundError
 from ..fleet.ports import Dialer
 from ..settings import Settings
+from ..tasks import SLICE
 from ..wire.link import FrameError
 from ..wire.messages import Message
-from . import dispatch, ends, nested, scaling, threads
+from . import dispatch, ends, nested, scaling
 from .bringup import Prepared
 from .containers import Containers
 from .events import Reporter
@@ -392,7 +393,7 @@ class Session(Containers):
                 left = deadline - self.clock.mono()
                 if left <= 0:
                     return
-                self._ended.wait(min(left, threads.SLICE))
+                self._ended.wait(min(left, SLICE))
 
     def _fail_everything(self, error: BaseException) -> None:
         outcome = Outcome(FAILURE, (), error)

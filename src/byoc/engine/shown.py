@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from ..tasks import SLICE, attempt
 from . import threads
 
 IDLE = 5.0
@@ -43,7 +44,7 @@ class Shown:
         """Until all of it is shown, however long that takes; signals are heard meanwhile."""
         with self._changed:
             while self._waiting:
-                self._changed.wait(threads.SLICE)
+                self._changed.wait(SLICE)
 
     def catch_up(self) -> None:
         """Wait for what is to be shown; a moment, and not at all for one who is behind."""
@@ -55,7 +56,7 @@ class Shown:
         """While there is something, and a while longer. What is shown stays in line till then."""
         while True:
             show, size = self._waiting[0]
-            failed = threads.attempt(show)
+            failed = attempt(show)
             if isinstance(failed, BaseException):  # what is behind it is shown
                 threads.tell_failure(failed)
             self._used(size)

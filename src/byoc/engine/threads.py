@@ -7,9 +7,10 @@ import itertools
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from ..clock import Clock
+from ..tasks import SLICE, attempt
 
 T = TypeVar("T")
 
@@ -21,24 +22,10 @@ def start(name: str, work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def attempt(work: Callable[[], T]) -> T | BaseException:
-    """What ``work`` gives, or the exception that it ended by: for threads on which others depend,
-    and for who has to tell others."""
-    try:
-        return work()
-    except BaseException as error:  # noqa: BLE001 - returned to who has to deal with it
-        return error
-
-
 def tell_failure(error: BaseException) -> None:
     """Tell of a failure as that of a whole thread is told, and go on."""
     failed = (type(error), error, error.__traceback__, threading.current_thread())
     threading.excepthook(threading.ExceptHookArgs(failed))
-
-
-SLICE = 0.5
-"""Seconds of one wait of the main thread. A signal that arrives between Python's last look and the
-system's wait is seen only when that wait ends: without slices, with the next outcome."""
 
 
 def take(queue: SimpleQueue[T]) -> T:
@@ -58,31 +45,6 @@ def take_within(queue: SimpleQueue[T], seconds: float) -> T:
         except Empty:
             seconds -= SLICE
     return queue.get(timeout=max(0.0, seconds), block=seconds > 0)
-
-
-class Task(Generic[T]):
-    """Work in a thread whose result, or exception, is asked for later."""
-
-    def __init__(self, name: str, work: Callable[[], T]) -> None:
-        self._work = work
-        self._value: T | None = None
-        self._error: BaseException | None = None
-        self._thread = start(name, self._run)
-
-    def _run(self) -> None:
-        done = attempt(self._work)
-        if isinstance(done, BaseException):
-            self._error = done
-        else:
-            self._value = done
-
-    def result(self) -> T:
-        """Wait; the value, or the exception."""
-        while self._thread.is_alive():
-            self._thread.join(SLICE)
-        if self._error is not None:
-            raise self._error
-        return self._value  # type: ignore[return-value]
 
 
 class Ticker:

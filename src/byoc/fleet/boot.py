@@ -167,7 +167,7 @@ class Boot:
         if patience.stop():
             raise CancelledError("cancelled while the instance was booting")
         waited = self._clock.mono() - begun
-        if instance.state == "gone" and instance.failure is not None:
+        if instance.state in ("gone", "ending") and instance.failure is not None:
             raise instance.failure
         over = instance.state == "gone" and (instance.detail or waited > UNSEEN_GRACE)
         if over or instance.state == "ending":  # it has shut itself down, or somebody ends it

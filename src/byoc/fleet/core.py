@@ -102,7 +102,8 @@ class Fleet(Watch):
         return Route(self._router, demand).plan(patient=True)
 
     def settle(self) -> None:
-        """End what launches of this process have made whose answers were lost. For the end."""
+        """End what launches of this process have made whose answers were lost, and see that what
+        was given up does end. For the end."""
         self._shop.settle()
 
     def capacity(self, resources: Resources) -> list[Sight]:

@@ -17,7 +17,8 @@ from .recall import note_loss
 
 
 class Surroundings(NamedTuple):
-    """What a held instance works with; one set per fleet and provider."""
+    """What a held instance works with; one set per fleet and provider. ``loose``: provider and id
+    of what was asked to end and has not been seen gone."""
 
     provider: Provider
     journal: Journal
@@ -25,6 +26,7 @@ class Surroundings(NamedTuple):
     reporter: Reporter
     clock: Clock
     connect_timeout: float
+    loose: list[tuple[str, str]]
 
 
 class Held:
@@ -148,6 +150,8 @@ class Held:
                 state, ended = ("gone", self._around.clock.wall()) if gone else ("ending", 0.0)
                 detail = "; ".join(text for text in (reason, last.detail) if text)
                 self._note(state=state, ended=ended, detail=detail)
+                if not gone:
+                    self._around.loose.append((last.provider, last.id))
             except ProviderError as error:
                 self._around.reporter.notice(
                     f"instance {self.instance.id} is lost and its provider cannot be asked to end "

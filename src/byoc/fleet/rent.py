@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +29,9 @@ from ..providers.base import (
 from ..resources import Offer, Resources
 from ..settings import Settings
 from ..state import Attempt, Intent, Journal
+from ..tasks import side_by_side
 from .boot import Boot, Patience
-from .ending import ask_to_end
+from .ending import ask_to_end, see_ending
 from .held import Held, Surroundings
 from .locks import UseLock
 from .ports import Dialer, Reporter, Stop
@@ -41,6 +43,8 @@ PRICE_TAG = "byoc-price"
 """Tag: dollars an hour at launch, so that a receipt needs no journal."""
 CONSOLE_LINES = 20
 """Lines of a dead machine's console that are kept: a kernel's or cloud-init's last words."""
+SETTLED_AT_ONCE = 8
+"""Instances that are looked after side by side at the end; each is a request or two."""
 
 
 class Wish(NamedTuple):
@@ -57,7 +61,7 @@ class Wish(NamedTuple):
 
 class Workshop:
     """What climbing and attaching work with: the parts of one fleet. ``unsure``: the tokens of
-    launches whose outcome is not known, and their offers."""
+    launches whose outcome is not known, and their offers. ``loose``: see Surroundings."""
 
     def __init__(
         self,
@@ -77,6 +81,7 @@ class Workshop:
         self.clock = clock
         self.ids = ids
         self.unsure: list[tuple[str, Offer]] = []
+        self.loose: list[tuple[str, str]] = []
 
     @property
     def home(self) -> Path:
@@ -92,6 +97,7 @@ class Workshop:
             self.reporter,
             self.clock,
             self.settings.connect_timeout,
+            self.loose,
         )
 
     def boot(self, provider: str) -> Boot:
@@ -119,6 +125,8 @@ class Workshop:
                 if not gone:
                     ask_to_end(provider, instance.id, self.clock)
                     gone = provider.get(instance.id).state == "gone"
+                if not gone:
+                    self.loose.append(name)
             except ProviderError as error:
                 self.reporter.notice(
                     f"instance {instance.id} could not be ended ({error.message}); byoc asks "
@@ -130,7 +138,8 @@ class Workshop:
             self.journal.update_instance(*name, state="gone", ended=self.clock.wall())
 
     def settle(self) -> None:
-        """End what launches have made after all whose answers were lost; for the end of a fleet.
+        """End what launches have made after all whose answers were lost, and see that what was
+        given up does end; for the end of a fleet.
 
         What cannot be seen yet stays with its open intent, for the next sweep.
         """
@@ -149,6 +158,24 @@ class Workshop:
                 self.journal.update_intent(token, "closed", instance_id=found[0].id, detail=why)
                 self.drop(found[0], lock, why)
         self.unsure.clear()
+        loose = dict.fromkeys(self.loose)
+        self.loose.clear()
+        side_by_side([partial(self._see_ending, *name) for name in loose], SETTLED_AT_ONCE)
+
+    def _see_ending(self, provider: str, instance_id: str) -> None:
+        try:
+            last = see_ending(self.providers[provider], instance_id, self.clock)
+        except ProviderError as error:
+            self.reporter.notice(f"instance {instance_id} could not be ended: {error.message}")
+            return
+        if last.state == "gone":
+            ended = self.clock.wall()
+            self.journal.update_instance(provider, instance_id, state="gone", ended=ended)
+        elif last.state != "ending":
+            self.reporter.notice(
+                f"instance {instance_id} goes on although its cloud was asked to end it; its own "
+                "lease ends it"
+            )
 
 
 class Failed(Exception):

@@ -12,8 +12,8 @@ from ..clock import Clock
 from ..errors import ProviderError
 from ..providers.base import Provider, Survey
 from ..resources import Offer
+from ..tasks import attempt
 from .ports import Reporter, Stop, never
-from .tasks import attempt
 
 WAIT = 5.0
 """Seconds that an acquire waits for surveys before it climbs. A region answers in about one; what

@@ -12,6 +12,7 @@ from ..clock import Clock
 from ..errors import ProviderError
 from ..providers.base import OWNER_TAG, TOKEN_TAG, Instance, Provider
 from ..state import Journal
+from ..tasks import side_by_side
 from .locks import UseLock, alive, holder, key_of
 from .ports import Reporter
 from .reconcile import (
@@ -25,7 +26,6 @@ from .reconcile import (
     reconcile,
     row_of,
 )
-from .tasks import side_by_side
 
 RECENT = 3600.0
 """Seconds after its end for which an instance's region is still looked at: one whose end was only

@@ -18,13 +18,13 @@ from ..providers.base import Instance, Provider
 from ..resources import Offer
 from ..settings import Settings
 from ..state import InstanceRow, Journal
+from ..tasks import side_by_side
 from .ending import END_WAIT, end_and_wait
 from .locks import holder, key_of
 from .ports import Reporter
 from .reconcile import row_of
 from .registry import registry
 from .sweep import Sweeper, Swept
-from .tasks import side_by_side
 
 _AT_ONCE = 8
 """Instances ended at the same moment; clouds allow some tens of requests a second."""

@@ -38,6 +38,7 @@ _FILES = (
     "limits.py",
     "notices.py",
     "resources.py",
+    "tasks.py",
 )
 _FIXED_DATE = (2020, 1, 1, 0, 0, 0)  # so that equal sources give an equal digest
 _START = (

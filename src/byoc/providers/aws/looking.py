@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...tasks import attempt
+
 MOST = 200
 """Values that EC2 takes in one filter."""
 Found = Mapping[str, Mapping[str, Any]]
@@ -23,7 +25,7 @@ class _Question:
         self.id = id
         self.done = False
         self.found: Mapping[str, Any] | None = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
 
 class Lookout:
@@ -61,14 +63,12 @@ class Lookout:
         return batch
 
     def _send(self, batch: list[_Question]) -> None:
-        try:
-            found = self._ask(sorted({one.id for one in batch}))
-        except Exception as error:  # noqa: BLE001 - told to every thread that asked
-            for one in batch:
-                one.error, one.done = error, True
-            return
+        found = attempt(lambda: self._ask(sorted({one.id for one in batch})))
         for one in batch:
-            one.found, one.done = found.get(one.id), True
+            if isinstance(found, BaseException):
+                one.error, one.done = found, True
+            else:
+                one.found, one.done = found.get(one.id), True
 
 
 def _answer(question: _Question) -> Mapping[str, Any] | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...clock import Clock
 from ...errors import ProviderError
-from ..aside import side_by_side
+from ...tasks import side_by_side
 from ..base import Finding
 from . import permissions
 from .clients import Account, pages

@@ -21,8 +21,8 @@ from ...errors import (
 )
 from ...pricing import catalog
 from ...resources import Offer
+from ...tasks import side_by_side
 from .. import bootdata
-from ..aside import side_by_side
 from ..base import OWNER_TAG, Finding, Instance, LaunchRequest, Survey, Traits
 from ..ingress import Ingress, is_loopback
 from . import console, ending, leftovers, states

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ...errors import ProviderError
 from ...resources import Offer
-from ..aside import side_by_side
+from ...tasks import side_by_side
 from ..base import Draw, Quota, Survey
 from . import shapes
 from .clients import Account, brisk, pages

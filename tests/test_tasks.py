@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from byoc.fleet.tasks import Task, side_by_side
+from byoc.tasks import Task, side_by_side
 
 
 def test_results_come_in_order_and_no_more_run_than_allowed() -> None:
@@ -47,5 +49,20 @@ def test_first_error_is_raised_when_all_have_ended() -> None:
 def test_task_raises_what_its_work_raised() -> None:
     """The error arrives in the thread that waits."""
     with pytest.raises(ZeroDivisionError):
-        Task(lambda: 1 // 0).result()
-    assert Task(lambda: 7).result() == 7
+        Task("t", lambda: 1 // 0).result()
+    assert Task("t", lambda: 7).result() == 7
+
+
+def test_work_that_never_ends_does_not_hold_the_program() -> None:
+    """The interpreter ends while a task is still under way."""
+    program = (
+        "import threading\n"
+        "from byoc.tasks import side_by_side\n"
+        "asked = threading.Event()\n"
+        "def ask():\n"
+        "    asked.set()\n"
+        "    threading.Event().wait(60)\n"
+        "threading.Thread(target=side_by_side, args=([ask], 1), daemon=True).start()\n"
+        "asked.wait(10)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)

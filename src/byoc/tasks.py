@@ -1,0 +1,77 @@
+"""Doing things side by side, in threads that keep no program from ending.
+
+A thread pool of the standard library is waited for when the interpreter ends: one region that does
+not answer would hold a command that has long had its result. Travels to containers, so it runs on
+CPython 3.8.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+SLICE = 0.5
+"""Seconds of one wait of the main thread. A signal that arrives between Python's last look and the
+system's wait is seen only when that wait ends."""
+
+
+def attempt(work: Callable[[], T]) -> T | BaseException:
+    """What ``work`` gives, or the exception that it ended by: for threads on which others depend,
+    and for who has to tell others."""
+    try:
+        return work()
+    except BaseException as error:  # noqa: BLE001 - returned to who has to deal with it
+        return error
+
+
+class Task(Generic[T]):
+    """Work in a daemon thread, begun when this is made, whose outcome is asked for later."""
+
+    def __init__(self, name: str, work: Callable[[], T]) -> None:
+        self._work = work
+        self._found: list[T | BaseException] = []
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def result(self) -> T:
+        """What the work gave, when it is done; raises what it raised."""
+        while self._thread.is_alive():
+            self._thread.join(SLICE)
+        (found,) = self._found
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def _run(self) -> None:
+        self._found.append(attempt(self._work))
+
+
+def side_by_side(works: Sequence[Callable[[], T]], most: int) -> list[T]:
+    """What each of these gives, in their order; no more than ``most`` run at the same time. Raises
+    what the first of them raised, when all have ended."""
+    left = list(enumerate(works))[::-1]
+    found: dict[int, T | BaseException] = {}
+    lock = threading.Lock()
+
+    def run() -> None:
+        while True:
+            with lock:
+                if not left:
+                    return
+                number, work = left.pop()
+            found[number] = attempt(work)
+
+    for task in [Task("byoc-aside", run) for _ in range(min(most, len(works)))]:
+        task.result()
+    results = []
+    for number in range(len(works)):
+        one = found[number]
+        if isinstance(one, BaseException):
+            raise one
+        results.append(one)
+    return results
