@@ -67,6 +67,12 @@ def test_the_command_finds_emulated_accounts_and_no_real_ones() -> None:
     assert "real" not in json.dumps({k: v for k, v in found.items() if k in mine})
 
 
+def test_the_accounts_themselves_know_no_real_one() -> None:
+    """A profile that is set, and that only real accounts have, is nothing to them."""
+    done = emulate("true", options=("--cloud", "aws"), environ={"AWS_PROFILE": "no-such-profile"})
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("path", ["", str(Path(BYOC).parent) + os.pathsep])
 def test_the_command_finds_this_byoc(path: str) -> None:
     """Whether or not it is on the PATH; other programs are found where they were."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -58,6 +60,20 @@ def stop(world: EmulatedWorld) -> None:
     for facade in world.facades():
         facade.stop()
     world.end()
+
+
+@contextlib.contextmanager
+def real_ones_hidden() -> Iterator[None]:
+    """While this lasts, no real account is named in this process's own environment: what emulated
+    ones are made of looks there, and fails for a profile that it does not find."""
+    clean = scrubbed(os.environ)
+    hidden = {name: value for name, value in os.environ.items() if name not in clean}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:

@@ -58,7 +58,8 @@ def rehearse(asked: Rehearsal, environ: Mapping[str, str], told: Told) -> int:
     """
     wanted = _wanted(asked)
     _must_be_writable(asked.report)
-    with _folder() as folder:
+    environ = dict(environ)
+    with accounts.real_ones_hidden(), _folder() as folder:
         world = EmulatedWorld(wanted, folder, seed=asked.seed, egress=asked.egress)
         try:
             clouds = [cloud for cloud in CLOUDS if cloud in (asked.clouds or CLOUDS)]

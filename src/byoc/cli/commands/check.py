@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -14,6 +14,7 @@ from ...errors import Error
 from ...fleet.registry import Registry, registry
 from ...providers.base import Finding
 from ...settings import LOCAL
+from ...tasks import side_by_side
 from .. import complete, context, failure, logged
 from ..command import command
 from ..console import Console
@@ -67,9 +68,8 @@ def check(
 
 def _all(known: Registry, names: Sequence[str]) -> dict[str, list[Finding]]:
     """The findings of each cloud; one that cannot even be asked fails."""
-    with ThreadPoolExecutor(len(names), "byoc-check") as pool:
-        asked = {name: pool.submit(_one, known, name) for name in names}
-        return {name: answer.result() for name, answer in asked.items()}
+    found = side_by_side([partial(_one, known, name) for name in names], len(names))
+    return dict(zip(names, found, strict=True))
 
 
 def _one(known: Registry, name: str) -> list[Finding]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import email.utils
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from ...clock import Clock
 from ...errors import AccessError, ProviderError
 from ...resources import Offer
+from ...tasks import side_by_side
 from ..base import Finding
 from . import codes, dryruns, quotas
 from .clients import Clients, refused
@@ -38,13 +39,12 @@ class Checker:
             return findings
         region = self._clients.region()
         place, network = self._network(region)
-        with ThreadPoolExecutor(THREADS) as pool:
-            more = [
-                pool.submit(dryruns.findings, self._clients, place),
-                pool.submit(self._quotas, region),
-                pool.submit(self._spot_role, region),
-            ]
-            found = [finding for question in more for finding in question.result()]
+        more = [
+            partial(dryruns.findings, self._clients, place),
+            partial(self._quotas, region),
+            partial(self._spot_role, region),
+        ]
+        found = [finding for some in side_by_side(more, THREADS) for finding in some]
         return [*findings, *network, *found, _self_end()]
 
     # --- credentials and the clock ------------------------------------------------------------

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 from ...errors import ProviderError
+from ...tasks import side_by_side
 from ..base import Finding
 from . import quotas
 from .clients import Clients, refused
@@ -56,8 +57,7 @@ class Probe(NamedTuple):
 def findings(clients: Clients, place: Place) -> list[Finding]:
     """What is missing, in one finding for what byoc cannot do without and one for the rest."""
     tried = probes(_own(clients, place))
-    with ThreadPoolExecutor(THREADS) as pool:
-        answers = list(pool.map(lambda probe: _try(clients, place.region, probe), tried))
+    answers = side_by_side([partial(_try, clients, place.region, one) for one in tried], THREADS)
     refusals = [(p, e) for p, e in zip(tried, answers, strict=True) if e is not None]
     always = {one.action for one in PERMISSIONS if one.always}
     needed = [(p, e) for p, e in refusals if p.sure and p.action in always]

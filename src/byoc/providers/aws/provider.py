@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,7 @@ from ...clock import Clock
 from ...errors import ProviderError, TransientError
 from ...pricing import catalog
 from ...resources import Offer
+from ...tasks import side_by_side
 from .. import bootdata
 from ..base import OWNER_TAG, Finding, Instance, LaunchRequest, Survey, Traits
 from ..ingress import Ingress
@@ -172,9 +173,8 @@ class AwsProvider:
         where = list(regions) or self._regions()
         if not where:
             return []
-        with ThreadPoolExecutor(min(REGIONS_AT_ONCE, len(where))) as pool:
-            answers = pool.map(lambda region: self._list(region, tags, everything), where)
-            return [one for answer in answers for one in answer]
+        asked = [partial(self._list, region, tags, everything) for region in where]
+        return [one for answer in side_by_side(asked, REGIONS_AT_ONCE) for one in answer]
 
     def _list(
         self, region: str, tags: Mapping[str, str], everything: bool

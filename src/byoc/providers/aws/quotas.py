@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from ...errors import ProviderError
 from ...resources import Offer
+from ...tasks import Task, side_by_side
 from ..base import Draw, Quota
 from .clients import Clients, refused
 
 SERVICE = "ec2"
+AT_ONCE = 4
+"""Limits asked for at once; Service Quotas answers a few questions a second."""
 ON_DEMAND, SPOT = "on-demand", "spot"
 _FAMILY = re.compile(r"([a-z]+)(\d*)")
 _BUCKETS: tuple[tuple[str, str, str, str], ...] = (
@@ -90,16 +93,14 @@ def used(clients: Clients, region: str) -> dict[str, float]:
     return found
 
 
-def survey(
-    clients: Clients, region: str, codes: Sequence[str], pool: ThreadPoolExecutor
-) -> tuple[Quota, ...]:
+def survey(clients: Clients, region: str, codes: Sequence[str]) -> tuple[Quota, ...]:
     """The limits of some quotas with what is used of them. Raises what the first failure was."""
-    running = pool.submit(used, clients, region)
-    limits = [(code, pool.submit(limit, clients, region, code)) for code in codes]
+    running = Task("byoc-survey", lambda: used(clients, region))
+    asked = [partial(limit, clients, region, code) for code in codes]
+    limits = side_by_side(asked, AT_ONCE)
     counts = running.result()
-    found = []
-    for code, question in limits:
-        value = question.result()
-        if value is not None:
-            found.append(Quota(code, region, value, counts.get(code, 0.0), "vCPU"))
-    return tuple(found)
+    return tuple(
+        Quota(code, region, value, counts.get(code, 0.0), "vCPU")
+        for code, value in zip(codes, limits, strict=True)
+        if value is not None
+    )

@@ -6,19 +6,18 @@ EC2 tells nobody whether it has capacity: that is learnt by launching.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ...clock import Clock
 from ...errors import AccessError, ProviderError
 from ...resources import Offer
+from ...tasks import Task
 from ..base import Survey
 from . import quotas
 from .clients import Clients
 from .network import Networks
 
-THREADS = 8
-"""Questions under way at once, quotas included."""
+THREAD = "byoc-survey"
 MOST = 100
 """Types in one question; EC2 takes 200 filter values and 1000 types."""
 T = TypeVar("T")
@@ -34,29 +33,27 @@ def survey(
     buckets = {quotas.bucket(offer.type, offer.market) for offer in offers} - {""}
     failed: dict[str, ProviderError] = {}
 
-    def settle(name: str, question: Future[T], nothing: T) -> T:
+    def settle(name: str, question: Task[T], nothing: T) -> T:
         try:
             return question.result()
         except ProviderError as error:
             failed[name] = error
             return nothing
 
-    # A question may wait for others of its own, so those have threads of their own.
-    with ThreadPoolExecutor(THREADS // 2) as pool, ThreadPoolExecutor(THREADS // 2) as inner:
-        sold = pool.submit(_sold, clients, region, types)
-        reached = pool.submit(_subnets, networks, region)
-        prices = pool.submit(_prices, clients, clock, region, spot)
-        limits = pool.submit(quotas.survey, clients, region, sorted(buckets), inner)
-        zones: Mapping[str, tuple[str, ...]] = settle("zones", sold, {})
-        subnets = settle("network", reached, None)
-        found = Survey(
-            region,
-            zones=_reachable(zones, subnets),
-            quotas=settle("quotas", limits, ()),
-            draws=quotas.draws(offers),
-            prices=settle("prices", prices, {}),
-            failed=failed,
-        )
+    sold = Task(THREAD, lambda: _sold(clients, region, types))
+    reached = Task(THREAD, lambda: _subnets(networks, region))
+    prices = Task(THREAD, lambda: _prices(clients, clock, region, spot))
+    limits = Task(THREAD, lambda: quotas.survey(clients, region, sorted(buckets)))
+    zones: Mapping[str, tuple[str, ...]] = settle("zones", sold, {})
+    subnets = settle("network", reached, None)
+    found = Survey(
+        region,
+        zones=_reachable(zones, subnets),
+        quotas=settle("quotas", limits, ()),
+        draws=quotas.draws(offers),
+        prices=settle("prices", prices, {}),
+        failed=failed,
+    )
     if isinstance(failed.get("zones"), AccessError) and {"network", "quotas"} <= set(failed):
         raise failed["zones"]  # nothing may be asked there
     return found

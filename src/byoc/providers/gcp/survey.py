@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from ...errors import ProviderError
 from ...resources import Offer
+from ...tasks import side_by_side
 from ..base import Quota, Survey
 from . import body, quotas
 from .clients import Google
@@ -99,13 +100,12 @@ def _zones(
 def _ask(questions: Mapping[str, Question]) -> tuple[dict[str, Any], dict[str, ProviderError]]:
     answers: dict[str, Any] = {}
     failed: dict[str, ProviderError] = {}
-    if not questions:
-        return answers, failed
-    with ThreadPoolExecutor(min(AT_ONCE, len(questions)), "byoc-gcp-survey") as pool:
-        asked = {name: pool.submit(question) for name, question in questions.items()}
-        for name, future in asked.items():
-            try:
-                answers[name] = future.result()
-            except ProviderError as error:
-                failed[name] = error
+
+    def ask(name: str) -> None:
+        try:
+            answers[name] = questions[name]()
+        except ProviderError as error:
+            failed[name] = error
+
+    side_by_side([partial(ask, name) for name in questions], AT_ONCE)
     return answers, failed
