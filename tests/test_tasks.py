@@ -53,6 +53,13 @@ def test_task_raises_what_its_work_raised() -> None:
     assert Task("t", lambda: 7).result() == 7
 
 
+def test_an_exception_may_be_a_value() -> None:
+    """What work gives is given on, whatever it is; only what it raises is raised."""
+    error = ValueError("as a value")
+    assert side_by_side([lambda: error, lambda: None], 2) == [error, None]
+    assert Task("t", lambda: error).result() is error
+
+
 def test_work_that_never_ends_does_not_hold_the_program() -> None:
     """The interpreter ends while a task is still under way."""
     program = (

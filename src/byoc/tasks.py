@@ -34,7 +34,7 @@ class Task(Generic[T]):
 
     def __init__(self, name: str, work: Callable[[], T]) -> None:
         self._work = work
-        self._found: list[T | BaseException] = []
+        self._found: list[tuple[T] | BaseException] = []
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -42,20 +42,24 @@ class Task(Generic[T]):
         """What the work gave, when it is done; raises what it raised."""
         while self._thread.is_alive():
             self._thread.join(SLICE)
-        (found,) = self._found
-        if isinstance(found, BaseException):
-            raise found
-        return found
+        return _given(self._found[0])
 
     def _run(self) -> None:
-        self._found.append(attempt(self._work))
+        self._found.append(attempt(lambda: (self._work(),)))
+
+
+def _given(found: tuple[T] | BaseException) -> T:
+    """In a tuple, since work may also give an exception as its value."""
+    if isinstance(found, BaseException):
+        raise found
+    return found[0]
 
 
 def side_by_side(works: Sequence[Callable[[], T]], most: int) -> list[T]:
     """What each of these gives, in their order; no more than ``most`` run at the same time. Raises
     what the first of them raised, when all have ended."""
     left = list(enumerate(works))[::-1]
-    found: dict[int, T | BaseException] = {}
+    found: dict[int, tuple[T] | BaseException] = {}
     lock = threading.Lock()
 
     def run() -> None:
@@ -64,14 +68,8 @@ def side_by_side(works: Sequence[Callable[[], T]], most: int) -> list[T]:
                 if not left:
                     return
                 number, work = left.pop()
-            found[number] = attempt(work)
+            found[number] = attempt(lambda work=work: (work(),))  # type: ignore[misc]
 
     for task in [Task("byoc-aside", run) for _ in range(min(most, len(works)))]:
         task.result()
-    results = []
-    for number in range(len(works)):
-        one = found[number]
-        if isinstance(one, BaseException):
-            raise one
-        results.append(one)
-    return results
+    return [_given(found[number]) for number in range(len(works))]
