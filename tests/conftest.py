@@ -40,6 +40,10 @@ def _loopback_only(event: str, args: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_loopback_only)
+NO_METADATA = {"AWS_EC2_METADATA_DISABLED": "true", "NO_GCE_CHECK": "true"}
+"""Keeps the clouds' SDKs, in whatever process of ours, from asking a metadata service that is not
+ours for credentials."""
+os.environ.update(NO_METADATA)
 
 
 def _heed_signals() -> None:

@@ -35,6 +35,8 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     """A plain terminal-less environment whose output does not depend on the caller's."""
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TMPDIR", "LANG")}
     return kept | {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_GCE_CHECK": "true",
         "BYOC_HOME": str(home),
         "PYTHONPATH": str(SOURCE),
         # Compiled once for all tests, and nothing written beside the sources.

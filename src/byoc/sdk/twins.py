@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from .. import _lazy
 from ..notices import blocking_in_loop, loop_is_running
+from ..tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -163,8 +163,7 @@ class _Pump:
         self._told = False  # the loop was woken and has not looked since
         self._stopped = False
         context = contextvars.copy_context()
-        task = _lazy.load("byoc.engine.threads:Task")
-        self._task = task("byoc-aio", lambda: context.run(self._run))
+        self._task = Task("byoc-aio", lambda: context.run(self._run))
 
     def take(self) -> deque[Any]:
         """What is there now."""
