@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 import threading
@@ -15,6 +16,7 @@ import pytest
 from byoc.runtime_agent import bulk as served
 from byoc.wire import bulk, messages
 from byoc.wire.link import FrameError
+from tests.conftest import new_home
 from tests.helpers import until
 
 SIZE = 2 * bulk.PIECE + 12345
@@ -25,9 +27,17 @@ OPEN: list[socket.socket] = []
 
 
 @pytest.fixture
-def transfers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[served.Bulk]:
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home folder whose path leaves room for that of a socket."""
+    folder = new_home()
+    monkeypatch.setenv("HOME", str(folder))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def transfers(home: Path) -> Iterator[served.Bulk]:
     """A container's transfers, whose socket is in a home of its own."""
-    monkeypatch.setenv("HOME", str(tmp_path))
     made = served.Bulk()
     assert made.open()
     yield made
@@ -188,18 +198,17 @@ def test_results_need_their_token(transfers: served.Bulk) -> None:
     assert channel.read(20) == bulk.NO
 
 
-def test_only_the_user_may_connect(transfers: served.Bulk, tmp_path: Path) -> None:
+def test_only_the_user_may_connect(transfers: served.Bulk, home: Path) -> None:
     """The socket is in a folder that only its user can enter, and goes with the container."""
-    where = tmp_path / ".byoc" / "bulk"
+    where = home / ".byoc" / "bulk"
     assert stat.S_IMODE(where.stat().st_mode) == 0o700
     transfers.close()
     assert list(where.iterdir()) == []
 
 
-def test_a_folder_of_others_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_others_is_not_used(home: Path) -> None:
     """With a folder that others may enter everything goes in the messages."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".byoc" / "bulk").mkdir(parents=True, mode=0o755)
+    (home / ".byoc" / "bulk").mkdir(parents=True, mode=0o755)
     made = served.Bulk()
     assert made.open() == ""
     assert made.offer([DATA]) == ([DATA], [])

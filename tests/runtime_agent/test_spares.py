@@ -30,8 +30,11 @@ def settled(machine: Machine, *containers: Running) -> set[int]:
 
     def ready() -> set[int]:
         found = spares(machine, *containers)
-        maps = [Path(f"/proc/{pid}/maps").read_text() for pid in found]
-        waiting = [Path(f"/proc/{pid}/wchan").read_text() != "0" for pid in found]
+        try:
+            maps = [Path(f"/proc/{pid}/maps").read_text() for pid in found]
+            waiting = [Path(f"/proc/{pid}/wchan").read_text() != "0" for pid in found]
+        except (FileNotFoundError, ProcessLookupError):  # one that was on its way out
+            return set()
         return found if found and all(asyncio in text for text in maps) and all(waiting) else set()
 
     return until(ready, 20, f"spares of {mother}")
