@@ -281,7 +281,8 @@ class ThrottleError(ProviderError, ResourceExhaustedError):
 
 
 class TransientError(ProviderError, ServiceError):
-    """The cloud failed to answer properly: the outcome is unknown until asked again."""
+    """The cloud failed to answer properly: the outcome is unknown until asked again. With scope
+    ``region`` the region answers no question at all."""
 
     code = "transient"
     retryable = True

@@ -9,8 +9,10 @@ from typing import IO
 
 import pytest
 
+from tests.helpers import until
+
 PROGRAM = """
-import queue, sys, threading
+import os, queue, signal, sys, threading
 from byoc.cli.interrupts import Interrupts
 from byoc.engine import threads
 
@@ -55,6 +57,13 @@ def heard(stream: IO[str] | None, word: str) -> None:
     raise AssertionError(f"it never said {word}")
 
 
+def again(program: subprocess.Popen[str]) -> bool:
+    """Send Ctrl-C once more; whether the program has ended."""
+    if program.poll() is None:
+        program.send_signal(signal.SIGINT)
+    return program.poll() is not None
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_cancels(number: int, shared_env: dict[str, str]) -> None:
     """The first signal is a KeyboardInterrupt in the main thread, wherever that waits."""
@@ -72,10 +81,20 @@ def test_the_second_signal_quits_at_once(shared_env: dict[str, str]) -> None:
         heard(program.stdout, "waiting")
         program.send_signal(signal.SIGINT)
         heard(program.stdout, "waiting")
-        program.send_signal(signal.SIGINT)
+        until(lambda: again(program), 10)
         out, err = program.communicate(timeout=30)
     assert program.returncode == 130 and "end" not in out
     assert "lease" in err
+
+
+def test_an_echo_of_the_first_signal_is_no_second_one(shared_env: dict[str, str]) -> None:
+    """Sent to a group, a signal may come directly and again through a parent: the end is not cut
+    short by it."""
+    body = "os.kill(os.getpid(), signal.SIGTERM)"
+    with start(shared_env, f"{body}; wait()", after=body) as program:
+        out, err = program.communicate(timeout=30)
+    assert "end" in out.split() and program.returncode == 0
+    assert "lease" not in err
 
 
 def test_a_signal_does_not_cut_the_end_short(shared_env: dict[str, str]) -> None:

@@ -394,6 +394,31 @@ def test_lost_answers_fail_over_within_a_second(world: World) -> None:
     assert [intent.state for intent in fleet.journal.intents()] == ["open"]
 
 
+def test_region_that_answers_nothing_is_left_and_then_its_cloud(world: World) -> None:
+    """One that neither launches nor lists is not asked for its other offers, and after two such
+    regions the cloud is left for a minute."""
+    sold = [whole("one", f"r{n}", kind, price=1.0) for n in range(4) for kind in ("a", "b")]
+    one = cloud(world, "one", *sold)
+    cloud(world, "two", whole("two", price=500.0))
+    fleet = world.fleet()
+    fleet.plan(SMALL)
+    one.down = TransientError("no route to host")
+    assert fleet.acquire(SMALL, "run-1").instance.provider == "two"
+    assert one.calls.count("launch") == LAUNCH_TRIES * climb.DEAF
+    first, second = fleet.journal.attempts("run-1")[: climb.DEAF]
+    assert first.step == "one/r0 is left out for 60 s"
+    assert second.step == "one is left out for 60 s"
+
+
+def test_region_that_cannot_tell_its_zones_is_asked_once(world: World) -> None:
+    """Where nothing can have been launched nothing is asked again or looked for."""
+    one = cloud(world, "one", whole("one"))
+    one.refuses = always(TransientError("no zones", scope="region"))
+    with pytest.raises(TransientError, match="no zones"):
+        world.fleet().acquire(SMALL, "run-1")
+    assert (len(one.launched), one.listed) == (1, [])
+
+
 def test_refusal_after_a_lost_answer_proves_nothing(world: World) -> None:
     """The first try made it and its answer was lost; the second was refused: it is looked up by tag
     and used, not left behind."""
@@ -590,6 +615,19 @@ def test_surveys_that_leave_nothing_say_why(world: World) -> None:
     with pytest.raises(PlacementError, match="L-1"):
         world.fleet().acquire(SMALL, "run-1")
     assert not one.launched
+
+
+def test_offer_without_a_price_is_not_taken_under_a_ceiling(world: World) -> None:
+    """Under a ceiling the region tells the price first; where it does not, nothing is launched."""
+    one = cloud(world, "one", whole("one", price=None))
+    one.surveys["r1"] = TransientError("timeout")
+    with pytest.raises(PlacementError):
+        world.fleet().acquire(SMALL._replace(max_price=2.0), "run-1")
+    assert not one.launched
+    told_now = survey("r1", *one.sold)._replace(prices={("small", "r1b", "on-demand"): 1.5})
+    one.surveys["r1"] = told_now
+    held = world.fleet().acquire(SMALL._replace(max_price=2.0), "run-2")
+    assert (held.instance.offer.zone, held.instance.offer.price) == ("r1b", 1.5)
 
 
 def test_excluded_zone_is_not_met_by_chance(world: World) -> None:

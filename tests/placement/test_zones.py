@@ -88,6 +88,27 @@ def test_fresher_prices_count() -> None:
     assert reasons(found)["a"] == "costs $3 an hour, allowed: $2"
 
 
+def test_price_under_a_ceiling_may_be_told_by_the_survey() -> None:
+    """An offer without a price waits for its region's survey, an approved one of a zone too; what
+    the survey does not price is refused, and what it prices too high."""
+    dark, asked = offer(price=None), Resources(max_price=2.0)
+    zoned = dark._replace(zone="a").key()
+    told = Survey("r1", {"t1": ("a", "b", "c")})._replace(
+        prices={("t1", "a", "on-demand"): 1.5, ("t1", "b", "on-demand"): 2.5}
+    )
+    assert zones(made(dark, asked=asked)) == [""]
+    assert zones(made(dark, asked=asked, only=(zoned,))) == ["a"]
+    found = made(dark, asked=asked, survey=told)
+    assert zones(found) == ["a"]
+    assert reasons(found) == {
+        "b": "costs $2.5 an hour, allowed: $2",
+        "c": "has no known price, allowed: $2 an hour",
+    }
+    assert zones(made(dark, asked=asked, survey=told, only=(zoned,))) == ["a"]
+    with pytest.raises(PlacementError, match="no known price"):
+        made(offer(price=None, zone="a"), asked=asked)
+
+
 def test_excluded_zones_are_left_out() -> None:
     """A pattern that names a zone applies once zones are known."""
     found = made(ONE, survey=Survey("r1", {"t1": ("a", "b")}), exclude=("one/r1/a",))
@@ -253,7 +274,8 @@ def test_nothing_that_is_ruled_out_is_offered(world: Asked) -> None:
     for rung in found.rungs if found else ():
         one = rung.offer
         told = Told(surveys.get((one.cloud, one.region), Survey(one.region)))
-        assert not rules.refusal(one)
+        surveyed = (one.cloud, one.region) in surveys
+        assert not rules.refusal(one, price_to_come=not surveyed)
         assert memory.find(one, told.draws(one)) is None
         assert told.capacity(one) is not False
         assert told.lacking(one) is None

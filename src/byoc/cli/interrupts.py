@@ -8,9 +8,15 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from ..clock import SYSTEM, Clock
+
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
+ECHO = 0.3
+"""Seconds within which the same signal again is an echo of the first one: who signals a process
+group (``timeout``, a CI job) reaches byoc directly and again through a parent that hands it on.
+Nobody presses Ctrl-C twice so quickly and means it."""
 QUIT = 130
 """Exit code after Ctrl-C: 128 + SIGINT, what shells use."""
 
@@ -19,12 +25,14 @@ class Interrupts:
     """The process's answer to SIGINT, SIGTERM and SIGHUP while a run is under way.
 
     The first raises :class:`KeyboardInterrupt` in the main thread, unless the end has already
-    begun (:meth:`ending`), when it only says so. The second ends the process on the spot; the
-    instance then ends by its own lease. A context manager, of the main thread.
+    begun (:meth:`ending`), when it only says so. The second, unless it is an echo (:data:`ECHO`),
+    ends the process on the spot; the instance then ends by its own lease. A context manager, of the
+    main thread.
     """
 
-    def __init__(self) -> None:
-        self._count = 0
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
+        self._first: tuple[int, float] | None = None
         self._ending = False
         self._silent = False
         self._before: dict[int, Any] = {}
@@ -57,18 +65,20 @@ class Interrupts:
         # A real signal, to that thread: it wakes a wait, which _thread.interrupt_main() does not.
         signal.pthread_kill(main, signal.SIGINT)
 
-    def _receive(self, _number: int, _frame: FrameType | None) -> None:
-        self._count += 1
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
         if self._silent:
             self._silent = False
-            self._count -= 1
             if not self._ending:
                 self._ending = True
                 raise KeyboardInterrupt
             return
-        if self._count > 1:
+        now = self._clock.mono()
+        if self._first is not None:
+            if self._first[0] == number and now - self._first[1] < ECHO:
+                return
             _tell(b"byoc: quit; what still runs ends by its own lease\n")
             os._exit(QUIT)
+        self._first = (number, now)
         if self._ending:
             _tell(b"byoc: already ending; press Ctrl-C again to quit at once\n")
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 from .. import limits
@@ -103,6 +104,8 @@ class Boot:
                 pause = longest * self._share()
                 self._wait_for("boot", f"the cloud, which asks for slower requests ({pause:.1f} s)")
             except TransientError as error:
+                if error.scope == "region":  # nothing was asked for: nothing may have come of it
+                    raise
                 lost, self.unsure = lost + 1, True
                 if lost >= LAUNCH_TRIES or stop():
                     return self._find(request, error)
@@ -129,8 +132,11 @@ class Boot:
             mark[OWNER_TAG] = request.tags[OWNER_TAG]
         try:
             found = self._provider.list(mark, (request.offer.region,))
-        except (TransientError, ThrottleError):
+        except (TransientError, ThrottleError) as unheard:
             found = []
+            if isinstance(error, TransientError) and isinstance(unheard, TransientError):
+                error = copy.copy(error)  # it neither takes launches nor answers questions
+                error.scope = "region"
         for one in found:
             if one.kind == "instance" and one.state in ("pending", "running"):
                 self.seen = one

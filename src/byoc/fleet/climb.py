@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from ..errors import (
     PlacementError,
     ProviderError,
     TokenError,
+    TransientError,
 )
 from ..placement.cost import span
 from ..placement.match import gpu_rank
@@ -23,6 +25,7 @@ from ..placement.told import draws_of
 from ..resources import Offer, Rung
 from ..state import Attempt, Refusal
 from .held import Held
+from .recall import PASSING
 from .rent import Failed, Wish, Workshop, rent, told
 from .route import Route
 
@@ -43,6 +46,11 @@ SILENT = 3
 WRONG = 3
 """Requests that a cloud finds wrong before a climb takes it for our mistake with that cloud, and
 leaves it."""
+DEAF = 2
+"""Regions of a cloud that answered nothing at all before a climb leaves the cloud for a while: each
+has cost up to a minute of timeouts, and most likely none can be reached from here."""
+AS_THEY_ARE = (BadRequestError, BootError, TransientError)
+"""What is raised itself when all that went wrong is of its kind."""
 AHEAD = 64
 """Rungs looked at for regions that have not been surveyed yet."""
 
@@ -80,6 +88,7 @@ class Climb:
         self._weights: dict[_Kind, int] = {}
         self._wrong: dict[str, int] = {}
         self._silent: dict[str, int] = {}
+        self._deaf: dict[str, int] = {}
         self._groups: list[_Group] = []
         self._named: list[int] = []
         self._memory, self._version = Memory(), -1
@@ -110,10 +119,16 @@ class Climb:
             ahead = self._route.ladder.rungs[number : number + AHEAD]
             if self._route.explore([rung.offer for rung in ahead]):
                 self._sort()
-            elif not ahead[0].offer.zone and self._route.rules.zone_matters(ahead[0].offer):
-                self._tried.add(ahead[0].offer.key())  # the cloud might choose an excluded zone
+            elif not self._allowed(ahead[0].offer):
+                self._tried.add(ahead[0].offer.key())
             else:
                 return ahead[0]
+
+    def _allowed(self, offer: Offer) -> bool:
+        """Whether what is not known of an offer can do no harm: the cloud might choose an excluded
+        zone, or the price be above the ceiling."""
+        rules = self._route.rules
+        return not rules.unpriced(offer) and (bool(offer.zone) or not rules.zone_matters(offer))
 
     def _sort(self) -> None:
         """The ladder's rungs by kind."""
@@ -231,17 +246,27 @@ class Climb:
     def _remember(self, error: ProviderError, offer: Offer) -> Refusal | None:
         if isinstance(error, BadRequestError) and offer.zone:
             self._leave(self._wrong, WRONG, error, offer)
+        if isinstance(error, TransientError) and error.scope == "region":
+            left = self._leave(self._deaf, DEAF, error, offer, PASSING)
+            if left is not None:
+                return left
         survey = self._route.router.survey_of(offer)
         return self._recall.add(self._wish.run, error, offer, survey)
 
     def _leave(
-        self, counts: dict[str, int], most: int, error: Error, offer: Offer
+        self,
+        counts: dict[str, int],
+        most: int,
+        error: Error,
+        offer: Offer,
+        seconds: float = math.inf,
     ) -> Refusal | None:
-        """Count what should not happen with a cloud; the most of it shuts the cloud to the run."""
+        """Count what should not happen with a cloud; the most of it shuts the cloud to the run for
+        so many seconds."""
         counts[offer.cloud] = counts.get(offer.cloud, 0) + 1
         if counts[offer.cloud] < most:
             return None
-        return self._recall.bar(self._wish.run, error, offer)
+        return self._recall.bar(self._wish.run, error, offer, seconds)
 
     def _prefer(self, offer: Offer, zones: tuple[str, ...]) -> None:
         """Have the zones that the cloud named tried before anything else."""
@@ -259,7 +284,8 @@ class Climb:
 
     def _exhausted(self) -> Error:
         """One failure as itself; several as a story. A request of ours that was wrong everywhere
-        as itself too, and machines none of which answered: there is nothing else to tell."""
+        as itself too, machines none of which answered and clouds that do not: there is nothing
+        else to tell."""
         failures, wish = self._failures, self._wish
         if not failures and self._route.over is not None:
             return self._route.over
@@ -270,7 +296,7 @@ class Climb:
             )
         if len({type(error) for _, error in failures}) == 1:
             first = failures[0][1]
-            if len(failures) == 1 or isinstance(first, (BadRequestError, BootError)):
+            if len(failures) == 1 or isinstance(first, AS_THEY_ARE):
                 return first
         return PlacementError(
             f"none of the {len(failures)} offers that could hold {wish.resources.describe()} "
@@ -311,7 +337,8 @@ def _step(kept: Refusal | None, now: float) -> str:
         "offer": f"{kept.cloud}/{kept.region}/{kept.zone}/{kept.type}/{kept.market}",
         "type@zone": f"{kept.type} in {kept.cloud}/{kept.region}/{kept.zone}",
         "zone": f"{kept.cloud}/{kept.region}/{kept.zone}",
-        "bucket": f"what draws on {kept.bucket or kept.type} in {kept.cloud}/{kept.region}",
+        "bucket": f"what draws on {kept.bucket or kept.type} in "
+        + f"{kept.cloud}/{kept.region}".rstrip("/"),  # no region: it counts for all
         "type": f"{kept.type} at {kept.cloud}",
         "spot": f"spot at {kept.cloud}",
         "region": f"{kept.cloud}/{kept.region}",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 from ..clock import Clock
-from ..errors import Error, ProviderError, ThrottleError
+from ..errors import Error, ProviderError, ThrottleError, TransientError
 from ..placement.memory import covers, lasts, refusal_of
 from ..placement.told import draws_of
 from ..providers.base import Instance, Survey
 from ..resources import Offer
 from ..state import Journal, Refusal
 
-THROTTLED = 60.0
-"""Seconds for which a run keeps off a region that went on throttling: limits are counted by the
-minute."""
+PASSING = 60.0
+"""Seconds for which a run keeps off what went on throttling, since limits are counted by the
+minute, and off a region that answered nothing."""
 
 
 def note_loss(journal: Journal, clock: Clock, instance: Instance) -> None:
@@ -58,9 +59,10 @@ class Recall:
         if found is None and isinstance(error, ThrottleError):
             shut = ProviderError(error.message, scope="region", vendor_code=error.vendor_code)
             found = refusal_of(shut, offer, draws, now)
-            found = found and found._replace(error=error.code, until=now + THROTTLED)
         if found is None:
             return None
+        if isinstance(error, (ThrottleError, TransientError)) and not lasts(error):
+            found = found._replace(error=error.code, until=now + PASSING)
         if lasts(error):
             found = self._journal.remember(found)
             with self._lock:
@@ -73,8 +75,11 @@ class Recall:
                 self.version += 1
             return known[found.key]
 
-    def bar(self, run: str, error: Error, offer: Offer) -> Refusal | None:
-        """Leave the offer's cloud out for the rest of this run; returns what is kept of it."""
+    def bar(
+        self, run: str, error: Error, offer: Offer, seconds: float = math.inf
+    ) -> Refusal | None:
+        """Leave the offer's cloud out, for the rest of this run unless ``seconds`` are given;
+        returns what is kept of it."""
         theirs = error if isinstance(error, ProviderError) else ProviderError()
         shut = ProviderError(
             error.message,
@@ -83,9 +88,10 @@ class Recall:
             request_id=theirs.request_id,
             hints=error.hints,
         )
-        found = refusal_of(shut, offer, (), self._clock.wall())
+        now = self._clock.wall()
+        found = refusal_of(shut, offer, (), now)
         if found is not None:
-            found = found._replace(error=error.code)
+            found = found._replace(error=error.code, until=now + seconds)
             with self._lock:
                 self._runs.setdefault(run, {})[found.key] = found
                 self.version += 1

@@ -15,7 +15,6 @@ from ..errors import (
     InstanceError,
     ProviderError,
     ThrottleError,
-    TransientError,
 )
 from ..providers.base import (
     OWNER_TAG,
@@ -239,7 +238,7 @@ def _not_launched(
     if not isinstance(error, ProviderError):
         lock.release()
         return Failed(error, "", True)
-    sure = not (boot.unsure or isinstance(error, (TransientError, ThrottleError)))
+    sure = not (boot.unsure or isinstance(error, ThrottleError))
     if sure:
         shop.journal.update_intent(request.token, "failed", detail=error.message)
     else:

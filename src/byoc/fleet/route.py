@@ -154,7 +154,7 @@ class Router:
                 return found
             found, rules = {}, self.rules(resources)
             for one in self.offers(names):
-                if not rules.refusal(one):
+                if not rules.refusal(one, price_to_come=True):
                     found.setdefault((one.cloud, one.region), []).append(one)
             if len(self._ables) >= _KEPT:
                 self._ables.clear()
@@ -228,12 +228,12 @@ class Route:
         return self.ladder
 
     def explore(self, ahead: Sequence[Offer]) -> bool:
-        """Have the zones of the first of these offers told, if it lacks one, and with it those of
-        the next ones, and make the ladder anew. False when nothing more is to be had: it is to be
-        tried as it is."""
+        """Have the zones of the first of these offers told, if it lacks one or the price that it
+        needs, and with it those of the next ones, and make the ladder anew. False when nothing more
+        is to be had: it is to be tried as it is."""
         surveyor, first = self.router.surveyor, ahead[0]
         here = (first.cloud, first.region)
-        if first.zone:
+        if first.zone and not self.rules.unpriced(first):
             return False
         if surveyor.version == self._version:  # else answers have come since the ladder was made
             if surveyor.asked(first) and not surveyor.pending(first):

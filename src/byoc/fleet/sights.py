@@ -45,7 +45,7 @@ def capacity(router: Router, resources: Resources) -> list[Sight]:
     rules = router.rules(resources)
     names = router.names(resources)
     offers = router.offers(names)
-    able = [offer for offer in offers if not rules.refusal(offer)]
+    able = [offer for offer in offers if not rules.refusal(offer, price_to_come=True)]
     router.surveyor.ask(router.able(resources), WAIT)
     surveys, failed = router.surveyor.known(), router.surveyor.failed()
     now, history = router.clock.wall(), router.history(names)
@@ -54,7 +54,7 @@ def capacity(router: Router, resources: Resources) -> list[Sight]:
     for offer in able:
         place = (offer.cloud, offer.region)
         for one in _in_zones(offer, surveys.get(place)):
-            if one is not offer and rules.of_zone(one):
+            if (place in surveys or place in failed) and rules.of_zone(one):
                 continue
             expected = expect(one, history)
             sights.append(_sight(one, surveys.get(place), failed.get(place), memory, expected))

@@ -60,10 +60,13 @@ class _Step(NamedTuple):
 
 
 class _Scene:
-    """One request over one snapshot."""
+    """One request over one snapshot. ``approved``: only the offers of a plan, zones and all."""
 
-    def __init__(self, rules: Rules, snapshot: Snapshot, nodes: int, work: float) -> None:
+    def __init__(
+        self, rules: Rules, snapshot: Snapshot, nodes: int, work: float, approved: bool
+    ) -> None:
         self.rules = rules
+        self.approved = approved
         self.snapshot = snapshot
         self.work = work
         self.memory = Memory(snapshot.memory, snapshot.now)
@@ -75,7 +78,8 @@ class _Scene:
         """Those that hold the request and are allowed, zones and all else aside."""
         found, refuse = [], self.rules.refusal
         for offer in offers:
-            if reason := refuse(offer):
+            # a survey may tell the price; where it does not, steps() refuses what has none
+            if reason := refuse(offer, price_to_come=self.approved or not offer.zone):
                 self.refused.append(Rung(offer, reason))
             else:
                 found.append(offer)
@@ -116,8 +120,9 @@ class _Scene:
         resources, history = self.rules.resources, self.snapshot.history
         for offer in offers:
             rank = gpu_rank(resources, offer) or 0
+            surveyed = (offer.cloud, offer.region) in self.told
             for number, one in enumerate(self._zones(offer)):
-                reason = "" if one is offer else self.rules.of_zone(one)
+                reason = self.rules.of_zone(one) if surveyed else ""
                 if reason := reason or self._shut(one):
                     self.refused.append(Rung(one, reason))
                 else:
@@ -202,7 +207,7 @@ def ladder(
         max_price=max_price,
         exclude=exclude,
     )
-    scene = _Scene(rules, snapshot, nodes, work)
+    scene = _Scene(rules, snapshot, nodes, work, bool(only))
     offers = chosen(snapshot.offers, only) if only else sorted(snapshot.offers, key=Offer.key)
     steps = list(scene.steps(scene.able(offers)))
     if only:

@@ -47,11 +47,12 @@ class Rules(NamedTuple):
             exclude=(*resources.exclude, *exclude),
         )
 
-    def refusal(self, offer: Offer) -> str:
-        """Why the offer will not do, in a few words; empty when it will."""
-        return (
-            self._forbidden(offer) or refusal(self.resources, offer) or self._too_dear(offer)
-        )  # the price last: what does not hold the request is not too dear
+    def refusal(self, offer: Offer, *, price_to_come: bool = False) -> str:
+        """Why the offer will not do, in a few words; empty when it will. ``price_to_come``: a price
+        that is not known yet is no reason."""
+        dear = "" if price_to_come and offer.price is None else self._too_dear(offer)
+        # the price last: what does not hold the request is not too dear
+        return self._forbidden(offer) or refusal(self.resources, offer) or dear
 
     def of_zone(self, offer: Offer) -> str:
         """The rest of :meth:`refusal` for an offer of which only zone and price are new."""
@@ -61,6 +62,10 @@ class Rules(NamedTuple):
         """Sorts what is there already, best first: the better liked GPU, the price, the key."""
         rank = gpu_rank(self.resources, offer)
         return (rank or 0, offer.price is None, offer.price or 0.0, offer.key())
+
+    def unpriced(self, offer: Offer) -> bool:
+        """Whether there is a ceiling, and no price to hold against it."""
+        return offer.price is None and bool(self._too_dear(offer))
 
     def zone_matters(self, offer: Offer) -> bool:
         """Whether some zone of an offer without one may be excluded."""

@@ -330,6 +330,7 @@ def test_faults_take_their_form_from_their_code() -> None:
     assert new is not None and (new.status, new.code, str(new)) == (418, "newReason", "so it is")
     failed = refusals.later("QUOTA_EXCEEDED:GPUS_ALL_REGIONS", "", 0, words)
     assert "globally" in failed.message and failed.status == 403
+    assert refusals.later("GPUS_ALL_REGIONS", "", 0, words) == failed
 
 
 def test_the_schema_of_both_apis_is_there() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from byoc import limits
 from byoc.emulator.gcp import discovery, rules
-from byoc.errors import BadRequestError, TokenError, TransientError
+from byoc.errors import BadRequestError, NotOfferedError, TokenError, TransientError
 from byoc.pricing import catalog
 from byoc.providers.base import LaunchRequest
 from byoc.providers.gcp import body, images, network
@@ -220,11 +220,25 @@ def test_a_stockout_costs_one_insert_each(project: Open) -> None:
     assert account.requests(INSERT) == 3
 
 
-def test_a_launch_needs_a_zone(gcp: Account) -> None:
-    """Compute Engine does not choose one: said before anything is asked."""
-    with pytest.raises(BadRequestError, match="zone"):
-        gcp.provider.launch(gcp.request(offer("e2-medium")._replace(zone="")))
-    assert gcp.requests(INSERT) == 0
+def test_a_launch_without_a_zone_is_given_one(gcp: Account) -> None:
+    """Compute Engine does not choose one: the first that has the type is taken, and the same again
+    for the same token."""
+    request = gcp.request(offer("a2-highgpu-1g")._replace(zone=""))
+    made = gcp.provider.launch(request)
+    assert made.offer.zone == made.id.partition("/")[0] == "us-central1-a"
+    assert gcp.provider.launch(request).id == made.id
+    unsold = offer("a2-highgpu-1g")._replace(type="a2-highgpu-99g", zone="")
+    with pytest.raises(NotOfferedError, match="us-central1"):
+        gcp.provider.launch(gcp.request(unsold))
+
+
+def test_a_region_that_cannot_be_asked_for_zones_is_left(project: Open) -> None:
+    """Without a zone nothing is launched: what kept the region from telling is the error."""
+    account = project(fault("backendError", op="compute.regions.get", times=-1))
+    with pytest.raises(TransientError) as caught:
+        account.provider.launch(account.request(offer("e2-medium")._replace(zone="")))
+    assert caught.value.scope == "region"
+    assert account.requests(INSERT) == 0
 
 
 def test_network_and_image_are_prepared_once(gcp: Account) -> None:

@@ -182,9 +182,12 @@ def at_once(code: str, message: str, status: int, words: Words) -> Refusal | Non
 def later(code: str, message: str, status: int, words: Words) -> Failure:
     """The failure of an operation, in the shape that Google gives it.
 
-    ``QUOTA_EXCEEDED:METRIC`` names the metric.
+    ``QUOTA_EXCEEDED:METRIC`` names the metric; the name of one that counts for all regions alone
+    stands for its refusal.
     """
     code, _, metric = code.partition(":")
+    if code.endswith("_ALL_REGIONS"):
+        code, metric = "QUOTA_EXCEEDED", code
     words = words._replace(metric=metric) if metric else words
     if code.startswith(_STOCKOUTS):
         return _stockout(code, message, words)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ...clock import Clock
-from ...errors import BadRequestError, TokenError, TransientError
+from ...errors import TokenError, TransientError
 from ...pricing import catalog
 from ...resources import Offer
 from .. import bootdata
@@ -22,7 +22,7 @@ from . import body, check, images, labels, network, states
 from .clients import API, Google, of_operation
 from .codes import NO_NOTICE
 from .sdk import load
-from .survey import survey
+from .survey import choose, survey
 
 SSH_PORT = 22
 CONSOLE = 64 * 1024
@@ -82,9 +82,8 @@ class GcpProvider:
         return check.check(self._google, self._clock, self._network, self._account)
 
     def launch(self, request: LaunchRequest) -> Instance:
+        request = self._placed(request)
         offer = request.offer
-        if not offer.zone:
-            raise BadRequestError("Compute Engine launches in a zone", provider="gcp")
         place = self._place(request)
         script = body.end_script(self._google.endpoint or API, self._account)
         made = load("types.compute").Instance.from_json(
@@ -196,6 +195,19 @@ class GcpProvider:
         )
         link = network.link(given)
         return body.Place(image.link, image.size, link, subnet, tag, self._account)
+
+    def _placed(self, request: LaunchRequest) -> LaunchRequest:
+        """Compute Engine chooses no zone: for an offer without one it is done here, once for each
+        token."""
+        offer, key = request.offer, ("zone", request.token)
+        if offer.zone:
+            return request
+        with self._lock:
+            zone = self._known.get(key)
+        zone = zone or choose(self._google, offer)
+        with self._lock:
+            self._known[key] = zone
+        return request._replace(offer=offer._replace(zone=zone))
 
     def _once(self, key: tuple[str, ...], ask: Callable[[], T]) -> T:
         """The answer to a question that this provider has asked before, or asks now."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ...errors import ProviderError
+from ...errors import NotOfferedError, ProviderError, TransientError
 from ...resources import Offer
 from ...tasks import side_by_side
 from ..base import Quota, Survey
@@ -49,6 +49,26 @@ def survey(google: Google, region: str, offers: Sequence[Offer]) -> Survey:
         quotas=tuple(told),
         draws={(offer.type, offer.market): quotas.draws(offer, told) for offer in offers},
         failed={**failed, **unknown},
+    )
+
+
+def choose(google: Google, offer: Offer) -> str:
+    """A zone for a launch of which none is known: the first of the region that has the type.
+
+    Raises NotOfferedError when none has it. Where the region does not tell, its refusal; a
+    TransientError says that the region cannot be asked, so that nothing was launched there.
+    """
+    told = survey(google, offer.region, [offer])
+    zones = told.zones.get(offer.type)
+    if zones:
+        return zones[0]
+    if zones is None and told.failed:
+        error = next(iter(told.failed.values()))
+        if isinstance(error, TransientError):
+            error.scope = "region"
+        raise error
+    raise NotOfferedError(
+        f"no zone of {offer.region} has {offer.type}", provider="gcp", scope="type@zone"
     )
 
 
