@@ -110,7 +110,8 @@ class Sweeper:
 
     def _stays(self, swept: Swept) -> set[str]:
         """The providers whose machines are paid for after they have shut themselves down."""
-        return {name for name in swept.listed if self._providers[name].traits().self_end != "gone"}
+        ending = {i.provider for i in swept.instances() if i.state == "ending"}
+        return {name for name in ending if self._providers[name].traits().self_end != "gone"}
 
     def _list(self, names: Sequence[str]) -> Swept:
         swept = Swept({}, {}, [])
