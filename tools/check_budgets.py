@@ -185,7 +185,10 @@ def provider_rows(source: list[Module]) -> list[Row]:
     methods = 0
     for node in contract.tree.body if contract else []:
         if getattr(node, "name", "") == "Provider":
-            methods = sum(isinstance(child, FUNCTION) for child in getattr(node, "body", []))
+            methods = sum(
+                isinstance(child, FUNCTION) and not child.decorator_list  # a property is no method
+                for child in getattr(node, "body", [])
+            )
     adapters: dict[str, int] = {}
     for module in source:
         adapter = module.name.removeprefix("byoc.").split(".")

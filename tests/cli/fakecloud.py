@@ -34,6 +34,7 @@ class FakeCloud:
         self.name = name
         self._told = told
 
+    @property
     def traits(self) -> Traits:
         return Traits(end_command=("true",), regional=True)
 

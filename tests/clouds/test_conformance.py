@@ -106,13 +106,13 @@ def test_the_name_is_the_tables(account: Account) -> None:
 
 def test_traits_are_possible(account: Account) -> None:
     """The record of differences holds only values that the rest of byoc knows."""
-    traits = account.provider.traits()
+    traits = account.provider.traits
     assert traits.end_command and traits.end_command[0] == traits.end_command[0].strip() != ""
     assert traits.python and traits.self_end in ("gone", "stopped", "billed")
     assert traits.notice >= 0 and traits.notice_source in ("", "aws", "gcp", "oci")
     assert not traits.notice_source or traits.notice > 0
     assert traits.regional is all(not offer.zone for offer in account.provider.offers())
-    assert account.provider.traits() == traits
+    assert account.provider.traits == traits
 
 
 def test_offers_can_be_told_apart(account: Account) -> None:
@@ -154,7 +154,7 @@ def test_a_survey_tells_of_what_was_asked(account: Account) -> None:
     drawn = {draw.bucket for draws in survey.draws.values() for draw in draws}
     assert drawn <= buckets or not survey.quotas
     assert all(price > 0 for price in survey.prices.values())
-    if account.provider.traits().regional:
+    if account.provider.traits.regional:
         assert any(survey.zones.values())
     assert {instance.id for instance in account.own(everything=True)} == before
 
@@ -279,7 +279,7 @@ def test_list_without_regions_looks_everywhere(account: Account, one: Instance) 
     tags = {TOKEN_TAG: one.tags[TOKEN_TAG]}
     assert [found.id for found in account.provider.list(tags)] == [one.id]
     others = sorted({offer.region for offer in account.provider.offers()} - {account.region})
-    if account.provider.traits().regional and account.world is not None:
+    if account.provider.traits.regional and account.world is not None:
         assert account.provider.list(tags, others[:1]) == []
 
 
@@ -381,7 +381,7 @@ def _must_be_made(account: Account, launched: Instance) -> None:
 
 def test_a_region_can_be_left_to_choose_the_zone(account: Account) -> None:
     """Without a zone a launch lets the cloud choose one, or is refused before anything is made."""
-    if not account.provider.traits().regional:
+    if not account.provider.traits.regional:
         pytest.skip("this provider sells one zone only")
     offer = account.placed()._replace(zone="")
     request = account.request(offer)
@@ -400,8 +400,7 @@ def test_a_region_can_be_left_to_choose_the_zone(account: Account) -> None:
 def test_cheap_answers_cost_no_request(emulated: Account) -> None:
     """Neither the traits nor the offers are asked from the cloud."""
     before = emulated.requests()
-    emulated.provider.traits()
-    emulated.provider.offers()
+    assert emulated.provider.traits.regional and emulated.provider.offers()
     assert emulated.requests() == before
 
 

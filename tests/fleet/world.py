@@ -124,6 +124,7 @@ class FileCloud:
 
     # -- the contract -------------------------------------------------------------------------
 
+    @property
     def traits(self) -> Traits:
         return Traits(("shutdown",), regional=bool(self.surveys), self_end=self.self_end)
 

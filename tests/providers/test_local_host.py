@@ -145,7 +145,7 @@ def test_a_bwrap_that_does_not_work_is_not_used(byoc_home: Path, tmp_path: Path)
     program(tmp_path, "bwrap", "echo 'No permissions to create a new namespace' >&2; exit 1\n")
     world = World(byoc_home, {"PATH": f"{tmp_path}:{os.environ['PATH']}"})
     assert world.provider.mode().isolation == "none"
-    assert not world.provider.traits().real_root
+    assert not world.provider.traits.real_root
     warning = next(f for f in world.provider.check() if "not isolated" in f.message)
     assert warning.level == "warn" and "new namespace" in warning.message and warning.remedy
 

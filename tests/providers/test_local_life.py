@@ -65,7 +65,7 @@ def test_terminate_is_idempotent(best: World) -> None:
 def test_processes_are_asked_before_they_are_killed(world: World) -> None:
     """At the end of a machine its processes get SIGTERM, and time to do something about it."""
     instance = world.launch()
-    note = Path(world.provider.traits().cache, "note")
+    note = Path(world.provider.traits.cache, "note")
     polite = (
         "import signal,sys,time\n"
         "def end(*_): open(sys.argv[1],'w').write('bye'); sys.exit()\n"

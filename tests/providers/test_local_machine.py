@@ -107,7 +107,7 @@ def _read_until(channel: paramiko.Channel, mark: bytes) -> bytes:
 
 
 def _home(world: World, instance_id: str) -> Path:
-    if world.provider.traits().real_root:
+    if world.provider.traits.real_root:
         return Path("/root")
     return world.home / "local" / instance_id / "home"
 
@@ -126,14 +126,14 @@ def test_each_machine_has_a_home_of_its_own(world: World) -> None:
 def test_the_absolute_path_of_root_is_the_home(sandboxed: World) -> None:
     """In a sandbox a program may write to /root, as it may on a rented machine."""
     instance = sandboxed.launch()
-    assert sandboxed.provider.traits().real_root
+    assert sandboxed.provider.traits.real_root
     sandboxed.out(instance, "echo here > /root/file")
     assert (sandboxed.folder(instance) / "home" / "file").read_text() == "here\n"
 
 
 def test_what_the_traits_promise_is_there(world: World) -> None:
     """Python, uv and the cache are where the traits say; the cache outlives the machine."""
-    traits = world.provider.traits()
+    traits = world.provider.traits
     instance = world.launch()
     assert world.out(instance, world.python("import sys; print(sys.version_info >= (3, 8))"))
     assert "uv" in world.out(instance, f"{shlex.quote(traits.uv)} --version")

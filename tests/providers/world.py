@@ -163,4 +163,4 @@ class World:
 
     def python(self, code: str, *args: str) -> str:
         """A command line that runs Python code in a machine."""
-        return shlex.join([self.provider.traits().python, "-I", "-c", code, *args])
+        return shlex.join([self.provider.traits.python, "-I", "-c", code, *args])

@@ -63,7 +63,7 @@ class Held:
     @property
     def traits(self) -> Traits:
         """What differs on this provider."""
-        return self._around.provider.traits()
+        return self._around.provider.traits
 
     def connect(self, timeout: float | None = None) -> Connection:
         """An authenticated connection, the instance's host key checked against the pinned one.

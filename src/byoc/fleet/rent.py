@@ -17,7 +17,9 @@ from ..errors import (
     ThrottleError,
 )
 from ..providers.base import (
+    EXPIRES_TAG,
     OWNER_TAG,
+    PRICE_TAG,
     RUN_TAG,
     TOKEN_TAG,
     HostKey,
@@ -36,10 +38,6 @@ from .locks import UseLock
 from .ports import Dialer, Reporter, Stop
 from .reconcile import row_of
 
-EXPIRES_TAG = "byoc-expires"
-"""Tag: second of the epoch after which an unreached instance has no right to live."""
-PRICE_TAG = "byoc-price"
-"""Tag: dollars an hour at launch, so that a receipt needs no journal."""
 CONSOLE_LINES = 20
 """Lines of a dead machine's console that are kept: a kernel's or cloud-init's last words."""
 SETTLED_AT_ONCE = 8

@@ -117,7 +117,7 @@ class Router:
     def history(self, names: Sequence[str]) -> History:
         """What past tries came to, and how long machines boot where none was tried."""
         found = history_of(self.journal.past_attempts(self.clock.wall() - WINDOW, MOST))
-        usual = {name: self.providers[name].traits().boot for name in names}
+        usual = {name: self.providers[name].traits.boot for name in names}
         return found._replace(usual=usual)
 
     def survey_of(self, offer: Offer) -> Survey | None:
@@ -131,7 +131,7 @@ class Router:
         learned since: many instances started at once climb the same one.
         """
         names = self.names(demand.resources)
-        if not all(self.providers[name].traits().regional for name in names):
+        if not all(self.providers[name].traits.regional for name in names):
             return self._make(demand, names)
         key = demand._replace(stop=never)
         with self._making:
@@ -147,7 +147,7 @@ class Router:
 
     def able(self, resources: Resources) -> Mapping[Place, Sequence[Offer]]:
         """The offers of clouds that a request may use, by place: what surveys are to be about."""
-        names = [name for name in self.names(resources) if self.providers[name].traits().regional]
+        names = [name for name in self.names(resources) if self.providers[name].traits.regional]
         with self._making:
             at, found = self._ables.get(resources, (-FRESH, {}))
             if self.clock.mono() - at < FRESH or not names:
@@ -186,7 +186,7 @@ class Router:
 
     def _offers_of(self, name: str) -> list[Offer]:
         provider, now = self.providers[name], self.clock.mono()
-        if not provider.traits().regional:
+        if not provider.traits.regional:
             return provider.offers()  # a computer's room changes with what runs on it
         with self._lock:
             at, sold = self._sold.get(name, (-FRESH, []))

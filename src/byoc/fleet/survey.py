@@ -131,7 +131,7 @@ class Surveyor:
     # -- inside -------------------------------------------------------------------------------
 
     def _regional(self, cloud: str) -> bool:
-        return self._providers[cloud].traits().regional
+        return self._providers[cloud].traits.regional
 
     def _fresh(self, entry: _Entry) -> bool:
         return self._clock.mono() - entry.begun < FRESH

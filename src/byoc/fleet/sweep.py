@@ -111,7 +111,7 @@ class Sweeper:
     def _stays(self, swept: Swept) -> set[str]:
         """The providers whose machines are paid for after they have shut themselves down."""
         ending = {i.provider for i in swept.instances() if i.state == "ending"}
-        return {name for name in ending if self._providers[name].traits().self_end != "gone"}
+        return {name for name in ending if self._providers[name].traits.self_end != "gone"}
 
     def _list(self, names: Sequence[str]) -> Swept:
         swept = Swept({}, {}, [])
@@ -120,7 +120,7 @@ class Sweeper:
         for name in dict.fromkeys([*names, *where]):
             if name not in self._providers:
                 continue  # a provider of another version: its rows wait for that version
-            if not self._providers[name].traits().regional or self._journal.unlisted(name):
+            if not self._providers[name].traits.regional or self._journal.unlisted(name):
                 asked[name] = ()
             elif where.get(name):
                 asked[name] = tuple(sorted(where[name]))

@@ -1,4 +1,4 @@
-"""The contract that every provider fulfils. Nine methods and a record of traits.
+"""The contract that every provider fulfils. Nine methods beside a record of traits.
 
 A provider is a thin adapter. It keeps no state, raises only the classes of :mod:`byoc.errors`
 (its table of vendor codes is data), and never retries a launch by itself.
@@ -19,6 +19,15 @@ RUN_TAG = "byoc-run"
 """Tag: the run it was launched for."""
 TOKEN_TAG = "byoc-token"
 """Tag: the intent's token; finds an instance whose launch answer was lost."""
+EXPIRES_TAG = "byoc-expires"
+"""Tag: second of the epoch after which the instance has no right to live. Whoever holds it moves
+it on, and always before it grants the agent as much: no agent's lease outlasts its tag."""
+UNTIL_TAG = "byoc-until"
+"""Tag: second of the epoch that no renewal goes beyond: the run's ``lifetime``."""
+PRICE_TAG = "byoc-price"
+"""Tag: dollars an hour at launch, so that audit and receipt need no journal."""
+ANY = "*"
+"""As the value of a wanted tag in :meth:`Provider.list`: whatever its value is."""
 IMAGE_TAG = "byoc-image"
 """Tag: digest of the system layers it was booted with; a warm instance must match."""
 
@@ -40,7 +49,9 @@ class LaunchRequest(NamedTuple):
     client. ``authorized_key``: the client's public key line. ``boot_lease``: seconds after power-on
     at which the machine ends itself unless an agent has extended its lease. ``disk``: MiB that the
     boot disk has at least, 0 for the image's own size. ``lifetime``: seconds after which the cloud
-    itself deletes the instance, where it can, whatever becomes of everything else.
+    itself deletes the instance, where it can, whatever becomes of everything else. ``public``: it
+    has a public address; without one it is reached by its private one, through a jump host.
+    ``mesh``: instances of this owner in its region may reach each other on every port (a gang).
     """
 
     token: str
@@ -51,6 +62,8 @@ class LaunchRequest(NamedTuple):
     boot_lease: float
     disk: int = 0
     lifetime: float = 0.0
+    public: bool = True
+    mesh: bool = False
 
 
 class Instance(NamedTuple):
@@ -64,6 +77,9 @@ class Instance(NamedTuple):
     in the provider's words; of a pending one, what it waits for. ``failure``: the classified reason
     for which the cloud did not make it or took it away, None when there is none. ``kind``:
     ``instance``, or ``disk`` | ``address`` | ``firewall`` | ``network`` | ``key`` | ``image``.
+    ``origin``: the launch's token by the cloud's own record (EC2's client token, GCP's name, OCI's
+    metadata), which a tag that was put on by hand cannot forge; empty when it tells none.
+    ``inside``: its private address, by which instances of one network reach each other.
     """
 
     provider: str
@@ -79,6 +95,8 @@ class Instance(NamedTuple):
     detail: str = ""
     failure: ProviderError | None = None
     kind: str = "instance"
+    origin: str = ""
+    inside: str = ""
 
 
 class Quota(NamedTuple):
@@ -173,6 +191,7 @@ class Provider(Protocol):
 
     name: str
 
+    @property
     def traits(self) -> Traits:
         """The record of differences. Cheap; no request."""
 
@@ -206,12 +225,21 @@ class Provider(Protocol):
 
     def terminate(self, instance_id: str) -> None:
         """End it, or remove what :meth:`list` showed of another kind. Idempotent: already gone is
-        success. Returns when the provider has accepted; callers poll :meth:`get` until ``gone``."""
+        success. Returns when the provider has accepted; callers poll :meth:`get` until ``gone``.
+
+        A firewall is closed to everybody first. Raises TransientError while something uses what is
+        to be removed (a closed firewall stays closed).
+        """
+
+    def mark(self, instance_id: str, tags: Mapping[str, str]) -> None:
+        """Write these tags on an instance; its other ones stay. Safe to repeat. One that is gone
+        is left alone."""
 
     def list(
         self, tags: Mapping[str, str], regions: Sequence[str] = (), everything: bool = False
     ) -> list[Instance]:
-        """Every instance, gone ones excluded, that carries all of ``tags``. Safe to repeat.
+        """Every instance, gone ones excluded, that carries all of ``tags`` (:data:`ANY` for any
+        value). Safe to repeat.
 
         ``regions``: where to look; empty means everywhere that the account can use. ``everything``:
         also what instances leave behind (disks, addresses, firewalls, networks). Raises when any

@@ -147,7 +147,7 @@ def test_bad_credentials_have_their_remedy(rented: Open, code: str, remedy: str)
 def test_without_boto3_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing SDK is an AccessError with its command, raised when AWS is first spoken to."""
     own = fresh()
-    assert own.offers() and own.traits().regional
+    assert own.offers() and own.traits.regional
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(AccessError) as caught:
         own.get("us-east-1/i-0123456789abcdef0")

@@ -405,4 +405,4 @@ def test_fifty_launches_at_once(rented: Open) -> None:
     with ThreadPoolExecutor(50) as pool:
         list(pool.map(account.provider.get, [o.id for o in made]))
     assert len(account.world.log.calls("aws", "DescribeInstances")) - looks < 25
-    assert aws(account).traits().notice == 120
+    assert aws(account).traits.notice == 120

@@ -146,7 +146,7 @@ def test_a_service_account_is_given_only_when_named(gcp: Account) -> None:
     """With ``gcp.service_account`` the machine may delete itself, and says so."""
     email = "vm@byoc-emulated.iam.gserviceaccount.com"
     named = provider(gcp, service_account=email)
-    assert named.traits().self_end == "gone" and gcp.provider.traits().self_end == "stopped"
+    assert named.traits.self_end == "gone" and gcp.provider.traits.self_end == "stopped"
     made = body.make(_request("e2-medium"), PLACES["x86_64"]._replace(account=email), "#!/bin/sh")
     assert made["serviceAccounts"] == [{"email": email, "scopes": body.SCOPES}]
     assert "serviceAccounts" not in body.end_script("http://x", "")

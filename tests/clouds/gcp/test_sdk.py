@@ -23,7 +23,7 @@ from byoc.providers import get
 from byoc.clock import SYSTEM
 from pathlib import Path
 one = get("gcp", Path("/nonexistent"), {{}}, SYSTEM, {{"project": "p"}})
-one.traits(); one.offers()
+one.traits; one.offers()
 assert not [name for name in sys.modules if name.startswith("google")], "too early"
 from byoc.providers.gcp import sdk
 instances = sdk.load("services.instances")
@@ -163,6 +163,6 @@ def test_the_table_makes_it(gcp: Account) -> None:
     """``providers.get`` makes the adapter as any other."""
     one = get("gcp", Path(gcp.home), dict(os.environ), clock.SYSTEM, {"project": "p"})
     assert isinstance(one, GcpProvider) and one.name == "gcp"
-    traits = one.traits()
+    traits = one.traits
     assert (traits.notice, traits.notice_source, traits.self_end) == (120.0, "gcp", "stopped")
     assert traits.regional and traits.root

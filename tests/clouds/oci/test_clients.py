@@ -46,7 +46,7 @@ def test_without_the_sdk_the_command_that_installs_it_is_named(
         assert caught.value.hints == (clients.INSTALL,)
     (only,) = provider.check()
     assert (only.level, only.subject, only.remedy) == ("fail", "credentials", clients.INSTALL)
-    assert provider.offers() and provider.traits().self_end == "billed"
+    assert provider.offers() and provider.traits.self_end == "billed"
 
 
 def test_the_sdk_is_not_imported_before_it_is_needed() -> None:
@@ -56,7 +56,7 @@ def test_the_sdk_is_not_imported_before_it_is_needed() -> None:
         "from byoc.clock import SYSTEM\n"
         "from byoc.providers.oci.provider import OciProvider\n"
         "one = OciProvider(pathlib.Path('.'), SYSTEM, {}, {})\n"
-        "one.traits(), one.offers()\n"
+        "one.traits, one.offers()\n"
         "assert 'oci' not in sys.modules, 'imported'\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

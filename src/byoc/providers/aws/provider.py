@@ -65,6 +65,7 @@ class AwsProvider:
         self._launched: dict[str, tuple[float, Instance]] = {}
         self._plain_spot = False
 
+    @property
     def traits(self) -> Traits:
         """See :class:`byoc.providers.base.Traits`."""
         return Traits(

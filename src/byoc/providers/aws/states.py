@@ -9,13 +9,11 @@ from typing import Any
 from ...errors import ProviderError
 from ...pricing import catalog
 from ...resources import Offer
-from ..base import Instance
+from ..base import PRICE_TAG, Instance
 from ..table import Answer, classify
 from . import codes
 from .ids import KINDS, Ref
 
-PRICE_TAG = "byoc-price"
-"""Tag: dollars an hour at the time of the launch."""
 USER = "root"
 """Who the client logs in as; the boot data give it the client's key."""
 STATES = {

@@ -61,6 +61,7 @@ class GcpProvider:
         self._known: dict[tuple[str, ...], Any] = {}
         self._notice = body.NOTICE
 
+    @property
     def traits(self) -> Traits:
         return Traits(
             end_command=(bootdata.END_COMMAND,),

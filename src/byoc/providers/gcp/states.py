@@ -10,12 +10,11 @@ from typing import Any
 from ...errors import CapacityError, ProviderError
 from ...pricing import catalog
 from ...resources import Offer
-from ..base import Instance
+from ..base import PRICE_TAG, Instance
 from . import body, labels
 from .clients import Google, absent, of_operation
 from .codes import BRIEF
 
-PRICE_TAG = "byoc-price"
 STATES: Mapping[str, tuple[str, str]] = {
     "PENDING": ("pending", "it waits for capacity"),
     "PROVISIONING": ("pending", "the insert operation is running"),

@@ -54,6 +54,7 @@ class LocalProvider:
             self._mode = choose(self._environ, self._folder.root / "probe.json")
         return self._mode
 
+    @property
     def traits(self) -> Traits:
         """See :class:`byoc.providers.base.Traits`; instances end by :data:`END_COMMAND`."""
         return Traits(

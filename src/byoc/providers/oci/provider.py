@@ -69,6 +69,7 @@ class OciProvider:
         self._addresses: dict[str, str] = {}
         self._chosen: dict[str, str] = {}
 
+    @property
     def traits(self) -> Traits:
         """See :class:`byoc.providers.base.Traits`. A preemption's only notice is an event in the
         tenancy, which nothing on the machine can read."""

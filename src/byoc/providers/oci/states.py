@@ -8,13 +8,12 @@ from typing import Any
 from ...errors import AccessError, ProviderError
 from ...pricing import catalog
 from ...resources import Offer
-from ..base import Instance
+from ..base import PRICE_TAG, Instance
 from ..table import Answer
 from .clients import Account, pages
 from .codes import CLOUD, ENDED_EARLY, PREEMPTED, of, translated
 from .shapes import type_of
 
-PRICE_TAG = "byoc-price"
 USER = "root"
 _STATES: Mapping[str, tuple[str, str]] = {
     "PROVISIONING": ("pending", "it is being provisioned"),
