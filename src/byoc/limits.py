@@ -11,6 +11,10 @@ LEASE = 90.0
 a reconnect after it; a dead laptop costs at most this."""
 LEASE_RENEW_EVERY = 15.0
 """A sixth of the lease, so five renewals in a row may be lost."""
+TAG_LEASE = 900.0
+"""How far ahead the cloud's own tags say that an instance may live. Ten leases, so that the tag
+always outlasts what the agent was granted, and renewing it costs a request every few minutes only;
+what no lease ended is taken for abandoned after this."""
 LIFETIME = 24 * 3600.0
 """What a cloud itself gives an instance at most, where it can (GCP's maxRunDuration): the last net
 below the leases. A longer run says so with ``lifetime``."""
