@@ -20,6 +20,9 @@ UNKNOWN = "?"
 NOT_SOLD = "-"
 """In place of a price: it is not sold on this market."""
 
+HOME = {"aws": "us-east-1", "gcp": "us-central1", "oci": "us-ashburn-1"}
+"""Each cloud's first and largest region: of equal prices, the one to name."""
+
 _DATA = Path(__file__).parent / "data"
 
 
