@@ -12,7 +12,7 @@ from . import _lazy
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import exception, functions, gpu
+    from . import exception, experimental, functions, gpu
     from .errors import Error
     from .images.mount import Mount
     from .images.patterns import FilePatternMatcher
@@ -20,9 +20,19 @@ if TYPE_CHECKING:
     from .sdk.app import App
     from .sdk.call import FunctionCall
     from .sdk.cls import Cls
+    from .sdk.cluster import Cluster, clustered
     from .sdk.context import current_function_call_id, current_input_id, is_local
     from .sdk.function import Function
-    from .sdk.marks import batched, concurrent, enter, exit, method, parameter  # noqa: A004
+    from .sdk.marks import (
+        batched,
+        concurrent,
+        enter,
+        exit,  # noqa: A004
+        method,
+        on_preempt,
+        parameter,
+    )
+    from .sdk.preemption import Preemption
     from .sdk.retries import Retries
     from .sdk.running import enable_output
     from .sdk.secret import Secret
@@ -30,26 +40,31 @@ if TYPE_CHECKING:
 _PLACES = {
     "App": "byoc.sdk.app:App",
     "Cls": "byoc.sdk.cls:Cls",
+    "Cluster": "byoc.sdk.cluster:Cluster",
     "Error": "byoc.errors:Error",
     "FilePatternMatcher": "byoc.images.patterns:FilePatternMatcher",
     "Function": "byoc.sdk.function:Function",
     "FunctionCall": "byoc.sdk.call:FunctionCall",
     "Image": "byoc.images.recipe:Image",
     "Mount": "byoc.images.mount:Mount",
+    "Preemption": "byoc.sdk.preemption:Preemption",
     "Retries": "byoc.sdk.retries:Retries",
     "Secret": "byoc.sdk.secret:Secret",
     "batched": "byoc.sdk.marks:batched",
+    "clustered": "byoc.sdk.cluster:clustered",
     "concurrent": "byoc.sdk.marks:concurrent",
     "current_function_call_id": "byoc.sdk.context:current_function_call_id",
     "current_input_id": "byoc.sdk.context:current_input_id",
     "enable_output": "byoc.sdk.running:enable_output",
     "enter": "byoc.sdk.marks:enter",
     "exception": "byoc.exception",
+    "experimental": "byoc.experimental",
     "exit": "byoc.sdk.marks:exit",
     "functions": "byoc.functions",
     "gpu": "byoc.gpu",
     "is_local": "byoc.sdk.context:is_local",
     "method": "byoc.sdk.marks:method",
+    "on_preempt": "byoc.sdk.marks:on_preempt",
     "parameter": "byoc.sdk.marks:parameter",
 }
 _OLD = {"Stub": ("App", "byoc.sdk.app:App")}
@@ -57,10 +72,10 @@ _OLD = {"Stub": ("App", "byoc.sdk.app:App")}
 _LATER = {
     **dict.fromkeys(
         [
-            *("Client", "CloudBucketMount", "Cluster", "Cron", "Dict", "Environment"),
+            *("Client", "CloudBucketMount", "Cron", "Dict", "Environment"),
             *("NetworkFileSystem", "Period", "Probe", "Proxy", "Queue", "Sandbox"),
             *("SandboxSnapshot", "SchedulerPlacement", "Server", "Tunnel", "Volume", "Workspace"),
-            *("asgi_app", "billing", "clustered", "experimental", "fastapi_endpoint", "forward"),
+            *("asgi_app", "billing", "fastapi_endpoint", "forward"),
             *("interact", "runner", "sessioned", "web_endpoint", "web_server", "wsgi_app"),
         ],
         "",
@@ -73,16 +88,19 @@ _LATER = {
 __all__ = [
     "App",
     "Cls",
+    "Cluster",
     "Error",
     "FilePatternMatcher",
     "Function",
     "FunctionCall",
     "Image",
     "Mount",
+    "Preemption",
     "Retries",
     "Secret",
     "__version__",
     "batched",
+    "clustered",
     "concurrent",
     "current_function_call_id",
     "current_input_id",
@@ -90,10 +108,12 @@ __all__ = [
     "enter",
     "exception",
     "exit",
+    "experimental",
     "functions",
     "gpu",
     "is_local",
     "method",
+    "on_preempt",
     "parameter",
 ]
 

@@ -24,6 +24,7 @@ The tree, by what the caller can do about it::
     |   `- UnclassifiedError          a code we do not know: logged, next offer
     |- InstanceError                  an instance misbehaved
     |   |- BootError                  it did not become reachable
+    |   |- BadHostError               its hardware is not what was paid for, or is broken
     |   |- HostKeyError               it is not the machine we booted: nothing was sent
     |   |- ConnectionLostError        it stopped answering and did not come back
     |   |- AgentError                 the runtime agent could not start or speaks another protocol
@@ -328,6 +329,28 @@ class BootError(InstanceError):
         super().__init__(message, hints=hints, done=done)
         self.hop = hop
         self.console = console
+
+
+class BadHostError(InstanceError):
+    """The machine's GPUs are missing, broken or not those that were offered; it was ended.
+    ``findings``: each thing that is wrong, a sentence each. ``image``: what is wrong is the machine
+    image and not this one host: another would be the same."""
+
+    code = "bad-host"
+    _more = ("findings", "image")
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        findings: tuple[str, ...] = (),
+        image: bool = False,
+        hints: tuple[str, ...] = (),
+        done: str = "",
+    ) -> None:
+        super().__init__(message, hints=hints, done=done)
+        self.findings = findings
+        self.image = image
 
 
 class HostKeyError(InstanceError):

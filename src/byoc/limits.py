@@ -18,6 +18,9 @@ what no lease ended is taken for abandoned after this."""
 LIFETIME = 24 * 3600.0
 """What a cloud itself gives an instance at most, where it can (GCP's maxRunDuration): the last net
 below the leases. A longer run says so with ``lifetime``."""
+MAX_INSTANCES = 64
+"""Instances of one installation that may live at a time, unless the setting says otherwise: no
+mistake in a loop becomes a bill of thousands."""
 IDLE_WINDOW = 60.0
 """How long an instance stays warm after a run, Modal's ``scaledown_window`` default."""
 END_GRACE = 5.0

@@ -33,6 +33,9 @@ LOCAL = "local"
 FILE_NAME = "byoc.toml"
 ENV_PREFIX = "BYOC_"
 HOME_VARIABLE = "BYOC_HOME"
+MOST_HEDGED = 8
+"""Most offers asked for at once: each more makes a late start a little less likely and costs a whole
+smallest bill."""
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -49,7 +52,13 @@ class Settings(NamedTuple):
     the SDK's own default. ``keep``: leave the instance warm for ``idle`` seconds after a run.
     ``exclude``: patterns of offers never taken, as in :class:`~byoc.resources.Resources`.
     ``lifetime``: seconds after which a cloud deletes an instance by itself, where it can.
+    ``max_instances``: of this installation, that may live at a time.
     ``ingress``: networks that may reach instances by SSH; empty means this client's own address.
+    ``public_address``: instances get one. ``jump``: ``USER@HOST[:PORT]`` through which they are
+    reached, with its public key line (``jump_key``) and a private key file of the user's
+    (``jump_identity``). A cloud may have these four, and ``ingress``, of its own.
+    ``accept_gpus``: examine a new machine's GPUs before anything runs there. ``hedge``: so many
+    offers are asked for at once when a run needs its first instance; the first sound one is kept.
     ``options``: each cloud's own settings, ``aws.profile`` and the like.
     """
 
@@ -71,7 +80,14 @@ class Settings(NamedTuple):
     connect_timeout: float = limits.CONNECT_TIMEOUT
     exclude: tuple[str, ...] = ()
     lifetime: float = limits.LIFETIME
+    max_instances: int = limits.MAX_INSTANCES
     ingress: tuple[str, ...] = ()
+    public_address: bool = True
+    jump: str = ""
+    jump_key: str = ""
+    jump_identity: str = ""
+    accept_gpus: bool = True
+    hedge: int = 1
     options: Mapping[str, str] = MappingProxyType({})
     origins: Mapping[str, str] = MappingProxyType({})
 
@@ -80,13 +96,20 @@ class Settings(NamedTuple):
         return self.clouds or (LOCAL,)
 
     def of_cloud(self, name: str) -> dict[str, str]:
-        """The options of one cloud by their short names, with ``ingress`` as a comma list."""
+        """The options of one cloud by their short names, its own before those of all: ``ingress``
+        as a comma list, ``public_address`` as ``true`` or ``false``, what is not set left out."""
         found = {
-            key.partition(".")[2]: value
-            for key, value in self.options.items()
-            if key.partition(".")[0] == name
+            "ingress": ",".join(self.ingress),
+            "public_address": "" if self.public_address else "false",
+            "jump": self.jump,
+            "jump_key": self.jump_key,
+            "jump_identity": self.jump_identity,
         }
-        return {**found, "ingress": ",".join(self.ingress)} if self.ingress else found
+        for key, value in self.options.items():
+            cloud, _, option = key.partition(".")
+            if cloud == name:
+                found[option] = value
+        return {option: value for option, value in found.items() if value}
 
     def origin(self, key: str) -> str:
         """Where the value of ``key`` came from: ``default``, a file's path, ``BYOC_X`` or a flag.
@@ -140,6 +163,44 @@ def _networks(value: object) -> tuple[str, ...]:
         raise ValueError(f"must be networks such as 203.0.113.7/32 ({error})") from None
 
 
+def _network_list(value: object) -> str:
+    return ",".join(_networks(value))
+
+
+def _flag_word(value: object) -> str:
+    return "true" if _flag(value) else "false"
+
+
+def jump_parts(text: str) -> tuple[str, str, int]:
+    """User, host and port of ``USER@HOST[:PORT]``; an IPv6 address stands in brackets. Raises
+    ValueError."""
+    user, at, place = text.partition("@")
+    host, colon, port = place, "", ""
+    if place.startswith("["):
+        host, _, rest = place[1:].partition("]")
+        colon, port = rest[:1], rest[1:]
+    elif place.count(":") == 1:
+        host, colon, port = place.partition(":")
+    bad = set(user + host) & set(" \t'\"\\$`%") or user.startswith("-") or host.startswith("-")
+    if not (user and at and host) or bad or colon not in ("", ":") or (colon and not port):
+        raise ValueError("must be USER@HOST or USER@HOST:PORT")
+    return user, host, int(_port(port)) if colon else 22
+
+
+def _jump(value: object) -> str:
+    text = _text(value)
+    if text != "direct":
+        jump_parts(text)
+    return text
+
+
+def _public_key(value: object) -> str:
+    words = _text(value).split()
+    if len(words) < 2 or words[0] != "ssh-ed25519":
+        raise ValueError("must be a public key such as 'ssh-ed25519 AAAA...'")
+    return " ".join(words[:2])
+
+
 def _number(value: object, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"must be {what}")
@@ -182,6 +243,20 @@ def _mib(value: object) -> int:
     number = _number(value, "a whole number of MiB")
     if number < 0 or number != int(number):
         raise ValueError("must be a whole number of MiB")
+    return int(number)
+
+
+def _count(value: object) -> int:
+    number = _number(value, "a whole number above 0")
+    if number < 1 or number != int(number):
+        raise ValueError("must be a whole number above 0")
+    return int(number)
+
+
+def _hedge(value: object) -> int:
+    number = _number(value, "a whole number")
+    if not 1 <= number <= MOST_HEDGED or number != int(number):
+        raise ValueError(f"must be a whole number from 1 to {MOST_HEDGED}")
     return int(number)
 
 
@@ -231,7 +306,14 @@ KEYS: Mapping[str, Key] = {
         Key("connect_timeout", _some_seconds, "seconds one connection attempt may take"),
         Key("exclude", _names, "offers never taken: oci, aws/us-east-1, gcp/*/*/a3-*"),
         Key("lifetime", _some_seconds, "seconds after which the cloud itself deletes an instance"),
+        Key("max_instances", _count, "instances that may live at a time, warm ones included"),
         Key("ingress", _networks, "networks that may reach instances; none means this address"),
+        Key("public_address", _flag, "instances get one; without, a jump host is needed"),
+        Key("jump", _jump, "USER@HOST[:PORT] through which instances are reached, or 'direct'"),
+        Key("jump_key", _public_key, "the jump host's own public key: ssh-ed25519 AAAA..."),
+        Key("jump_identity", _text, "private key file for the jump host, instead of the agent"),
+        Key("accept_gpus", _flag, "examine a new machine's GPUs before anything runs there"),
+        Key("hedge", _hedge, "offers asked for at once for a run's first instance; 1 is no hedge"),
         Key("aws.profile", _text, "profile of AWS's own configuration"),
         Key("aws.endpoint", _text, "address of an emulated AWS"),
         Key("aws.image", _text, "machine image instead of the usual ones (ami-...)"),
@@ -241,6 +323,7 @@ KEYS: Mapping[str, Key] = {
         Key("gcp.project", _text, "project to rent in"),
         Key("gcp.endpoint", _text, "address of an emulated Compute Engine"),
         Key("gcp.image", _text, "machine image: projects/P/global/images/family/F"),
+        Key("gcp.key_file", _text, "service account's key, instead of Google's default log-in"),
         Key("gcp.network", _text, "network to launch in, instead of 'default'"),
         Key("gcp.service_account", _text, "account that instances act as; none unless named"),
         Key("gcp.ssh_port", _port, "port of instances' SSH server"),
@@ -252,6 +335,17 @@ KEYS: Mapping[str, Key] = {
         Key("oci.subnet", _text, "subnet to launch in, instead of one that byoc makes"),
         Key("oci.ssh_port", _port, "port of instances' SSH server"),
         Key("home", _text, "the data folder; only BYOC_HOME sets it"),
+        *(
+            Key(f"{cloud}.{name}", read, f"as {name}, for this cloud alone")
+            for cloud in ("aws", "gcp", "oci")
+            for name, read in (
+                ("ingress", _network_list),
+                ("public_address", _flag_word),
+                ("jump", _jump),
+                ("jump_key", _public_key),
+                ("jump_identity", _text),
+            )
+        ),
     )
 }
 """Every setting by name."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from byoc.cli import plans
-from byoc.cli.ladders import Asking
+from byoc.cli.ladders import Ask, Asking
 from byoc.clock import IDS
 from byoc.engine.command import Commands
 from byoc.engine.events import Silent
@@ -74,7 +74,7 @@ def test_a_plan_survives_its_document() -> None:
     ]
     plans.check_valid(read, document, Still())
     plans.check_program(read, FILES)
-    plans.check_requests(read, [("train", ASKED)])
+    plans.check_requests(read, [Ask("train", ASKED)])
     plans.check_prices(read, [asking(2.0, 3.5)])
 
 
@@ -181,9 +181,9 @@ def test_another_request_is_refused() -> None:
     """A function that now asks for more, or one that was not planned, is not approved."""
     plan = made(1.0)
     with pytest.raises(InvalidError, match="train asks for something else"):
-        plans.check_requests(plan, [("train", ASKED._replace(cpu=2.0))])
+        plans.check_requests(plan, [Ask("train", ASKED._replace(cpu=2.0))])
     with pytest.raises(InvalidError, match="other asks for something else"):
-        plans.check_requests(plan, [("train", ASKED), ("other", ASKED)])
+        plans.check_requests(plan, [Ask("train", ASKED), Ask("other", ASKED)])
 
 
 def test_prices_above_the_ceiling_are_refused() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from byoc.emulator import accounts, scenario
 from byoc.emulator.world import EmulatedWorld
 from byoc.errors import TransientError
 from byoc.providers.base import OWNER_TAG, RUN_TAG, TOKEN_TAG, Instance, LaunchRequest, Provider
+from byoc.providers.gcp import states
 from byoc.resources import Offer
 from tests.conftest import SETTINGS_OF_THE_USER, new_home
 from tests.helpers import gone, until
@@ -30,6 +32,9 @@ LAUNCH = {"aws": "RunInstances", "gcp": "compute.instances.insert", "oci": "Laun
 """Each cloud's own name of the call that makes an instance."""
 NETWORK = {"aws": "CreateSecurityGroup", "gcp": "compute.firewalls.insert", "oci": "CreateVcn"}
 """Each cloud's own name of the call that makes what a region's instances share."""
+IDENTITIES = ("BYOC_AWS_PROFILE", "BYOC_GCP_KEY_FILE", "BYOC_OCI_PROFILE")
+"""Variables of an emulated account that name byoc's own identity; without them a program acts as
+the account's administrator."""
 BOOT_LEASE = 900.0
 """A machine that the suite lost ends itself after these seconds."""
 PATIENCE, REAL_PATIENCE = 20.0, 900.0
@@ -123,6 +128,11 @@ class Account:
         assert found is not None
         return found
 
+    def administrator(self) -> Account:
+        """An emulated account as whoever owns it sees it, who may do everything there."""
+        environ = {k: v for k, v in os.environ.items() if k not in IDENTITIES}
+        return replace(self, provider=_provider(self.name, self.home, environ))
+
     def another(self) -> Account:
         """The same account as another client of the same owner finds it."""
         return replace(self, provider=_provider(self.name, self.home))
@@ -135,6 +145,29 @@ class Account:
     def launches(self) -> int:
         """How many requests to launch the emulated account has seen."""
         return self.requests(LAUNCH[self.name])
+
+    def admitted(self) -> list[str]:
+        """The networks that may reach the suite's instances by SSH, as the vendor's own client
+        tells it; of an emulated account."""
+        provider: Any = self.provider
+        firewalls = [one for one in self.own(everything=True) if one.kind == "firewall"]
+        if self.name == "aws":
+            ids = [one.id.partition("/")[2] for one in firewalls]
+            client = provider._clients.client("ec2", self.region)
+            groups = client.describe_security_groups(GroupIds=ids)["SecurityGroups"]
+            rules = [rule for group in groups for rule in group["IpPermissions"]]
+            return [one["CidrIp"] for rule in rules for one in rule["IpRanges"]]
+        if self.name == "gcp":
+            found = [provider._get_rest(one.id, *states.parts(one.id)) for one in firewalls]
+            return [one.id for one in found if one.state == "running"]
+        client = provider._account.client("network", self.region)
+        groups = [one.id for one in firewalls if "networksecuritygroup" in one.id]
+        rules = [
+            rule
+            for group in groups
+            for rule in client.list_network_security_group_security_rules(group).data
+        ]
+        return [rule.source for rule in rules if rule.direction == "INGRESS"]
 
     def clear(self) -> None:
         """End everything of the suite's own, and see that nothing is left."""
@@ -195,8 +228,8 @@ def _account(name: str, home: Path, world: EmulatedWorld | None) -> Account:
     return Account(name, home, _provider(name, home), world, patience, region)
 
 
-def _provider(name: str, home: Path) -> Provider:
+def _provider(name: str, home: Path, environ: Mapping[str, str] | None = None) -> Provider:
     """The provider as ``byoc`` makes it, from the settings and variables of the moment."""
-    environ = dict(os.environ)
+    environ = dict(os.environ) if environ is None else environ
     options = settings.load(home, environ).of_cloud(name)
     return providers.get(name, home, environ, SYSTEM, options)

@@ -29,7 +29,15 @@ from byoc.errors import (
     ThrottleError,
     TransientError,
 )
-from byoc.providers.base import OWNER_TAG, TOKEN_TAG, Instance
+from byoc.providers.base import (
+    ANY,
+    EXPIRES_TAG,
+    OWNER_TAG,
+    RUN_TAG,
+    TOKEN_TAG,
+    UNTIL_TAG,
+    Instance,
+)
 from byoc.resources import MARKETS
 from tests.clouds.accounts import CLOUDS, LAUNCH, NETWORK, REAL_PATIENCE, Account, opened
 from tests.clouds.conftest import chosen
@@ -558,3 +566,102 @@ def test_an_incomplete_list_is_never_returned(rehearsed: Callable[[str], Account
     )
     with pytest.raises(ProviderError):
         account.provider.list({OWNER_TAG: secrets.token_hex(4)}, [account.region])
+
+
+# --- tags: whose it is, until when, and who says so -------------------------------------------
+
+
+def test_any_value_of_a_tag_finds_it(account: Account, one: Instance) -> None:
+    """A list for a tag with any value has what carries the tag, and not what lacks it."""
+    found = account.provider.list({OWNER_TAG: ANY, TOKEN_TAG: ANY}, [account.region])
+    assert one.id in {instance.id for instance in found}
+    both = {OWNER_TAG: ANY, TOKEN_TAG: one.tags[TOKEN_TAG]}
+    assert [instance.id for instance in account.provider.list(both, [account.region])] == [one.id]
+    assert account.provider.list({OWNER_TAG: ANY, "byoc-no-such-tag": ANY}, [account.region]) == []
+
+
+def test_any_owner_finds_what_is_left_behind(account: Account, one: Instance) -> None:
+    """With ``everything`` a list for any owner has the other kinds as well."""
+    mine = {thing.id for thing in account.own(everything=True)}
+    anybodys = account.provider.list({OWNER_TAG: ANY}, [account.region], True)
+    assert mine <= {thing.id for thing in anybodys}
+
+
+def test_the_cloud_itself_tells_the_launch_token(account: Account, one: Instance) -> None:
+    """What a launch made says by whose token, in every way of looking at it."""
+    token = one.tags[TOKEN_TAG]
+    assert one.origin == token
+    assert {found.origin for found in account.own() if found.id == one.id} == {token}
+
+
+def test_a_mark_changes_its_tags_and_no_others(account: Account) -> None:
+    """Marking writes the tags that it names, anew as well; the others stay, and so does where the
+    instance came from. Marking what is gone is no error."""
+    launched = account.provider.launch(account.request(account.placed()))
+    account.running(launched.id)
+    try:
+        before = dict(account.provider.get(launched.id).tags)
+        for until_when in ("1800000000", "1800000900"):
+            account.provider.mark(launched.id, {EXPIRES_TAG: until_when, RUN_TAG: "run-2.x_Y"})
+        wanted = {**before, EXPIRES_TAG: "1800000900", RUN_TAG: "run-2.x_Y"}
+
+        def told() -> bool:
+            now = account.provider.get(launched.id)
+            return dict(now.tags) == wanted and now.origin == launched.tags[TOKEN_TAG]
+
+        until(told, account.patience, "the tags to be told")
+        assert [i.id for i in account.provider.list({RUN_TAG: "run-2.x_Y"}, [account.region])] == [
+            launched.id
+        ]
+    finally:
+        account.provider.terminate(launched.id)
+    account.ended(launched.id)
+    account.provider.mark(launched.id, {EXPIRES_TAG: "1800001800"})
+    for nowhere in NOWHERE[account.name]:
+        account.provider.mark(nowhere, {EXPIRES_TAG: "1800001800"})
+
+
+def test_marks_at_the_same_moment_all_arrive(account: Account, one: Instance) -> None:
+    """Clients that mark one instance side by side overwrite none of each other's tags."""
+    names = (EXPIRES_TAG, UNTIL_TAG)
+    with ThreadPoolExecutor(len(names)) as pool:
+        marks = pool.map(lambda name: account.another().provider.mark(one.id, {name: "1"}), names)
+        assert list(marks) == [None, None]
+    until(
+        lambda: {account.provider.get(one.id).tags.get(name) for name in names} == {"1"},
+        account.patience,
+        "both tags to be told",
+    )
+
+
+def test_a_forged_token_is_not_the_origin(rehearsed: Callable[[str], Account]) -> None:
+    """A token that was put on by hand does not become where an instance came from."""
+    emulated = rehearsed("[policy]\nenforced = false")  # byoc's own policy lets nobody do it
+    launched = emulated.provider.launch(emulated.request(emulated.placed()))
+    emulated.running(launched.id)
+    try:
+        emulated.administrator().provider.mark(launched.id, {TOKEN_TAG: secrets.token_hex(16)})
+        now = emulated.provider.get(launched.id)
+        assert now.tags[TOKEN_TAG] != launched.tags[TOKEN_TAG]
+        assert now.origin != now.tags[TOKEN_TAG]
+    finally:
+        emulated.provider.terminate(launched.id)
+
+
+def test_a_firewall_in_use_is_closed_and_stays(emulated: Account, one: Instance) -> None:
+    """Ending a firewall shuts everybody out at once, also while something uses it; a launch after
+    that opens it again."""
+    firewalls = [one for one in emulated.own(everything=True) if one.kind == "firewall"]
+    assert firewalls and emulated.admitted()
+    for firewall in firewalls:
+        if emulated.name == "gcp":  # a rule is removed whoever uses it, and lets nobody in then
+            emulated.provider.terminate(firewall.id)
+            assert emulated.provider.get(firewall.id).state == "gone"
+        else:
+            with pytest.raises(TransientError):
+                emulated.provider.terminate(firewall.id)
+            assert emulated.provider.get(firewall.id).state == "running"
+    assert emulated.admitted() == []
+    again = emulated.another()
+    again.running(again.provider.launch(again.request(again.placed())).id)
+    assert len(emulated.admitted()) >= 1

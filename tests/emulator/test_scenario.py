@@ -137,3 +137,14 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     """The error of a missing file has its path."""
     with pytest.raises(SettingsError, match=r"none\.toml: .*: No such file"):
         scenario.read(tmp_path / "none.toml")
+
+
+def test_a_policy_is_of_all_clouds_or_of_one() -> None:
+    """``[policy]`` holds for all clouds, a table or a truth value within it for one; what is wrong
+    in it is named."""
+    found = parse('[policy]\nwithout = ["a:B"]\noci = false\n[policy.gcp]\nwithout = []').policy
+    assert found["aws"].without == ("a:B",) and found["aws"].enforced
+    assert not found["oci"].enforced and found["gcp"].without == ()
+    for wrong in ('without = "x"', 'file = "/nowhere/policy.json"', "rights = 1"):
+        with pytest.raises(SettingsError, match="policy"):
+            parse(f"[policy]\n{wrong}")

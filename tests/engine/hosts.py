@@ -12,7 +12,7 @@ from typing import Any
 
 from byoc.clock import IDS
 from byoc.engine.bringup import Prepared
-from byoc.engine.inputs import VALUE, Buffer, Input, Outcome
+from byoc.engine.inputs import ITEM, VALUE, Buffer, Input, Outcome
 from byoc.engine.options import RunOptions
 from byoc.engine.pool import Pool
 from byoc.engine.session import Session
@@ -64,7 +64,8 @@ class Host:
     def __init__(self, cores: float = 2.0, gpus: int = 0, shared: bool = False) -> None:
         self.load = Load(cores, 8000)
         self.lost = None
-        self.leaving = False
+        self.leaving = self.taken = False
+        self.until = float("inf")
         self.rtt = 0.0
         self.free_gpus = list(range(gpus))
         self.held = SimpleNamespace(traits=SimpleNamespace(shared_host=shared))
@@ -106,6 +107,10 @@ class Host:
     def send_message(self, slot: Slot, head: Any, buffers: Sequence[Buffer] = ()) -> None:
         """As the real one's."""
         self.words.append((head["t"], slot, head))
+
+    def tell_preempted(self, slot: Slot) -> None:
+        """As the real one's."""
+        self.words.append(("preempt", slot, None))
 
     def more(self, slot: Slot, ident: int, count: int) -> None:
         """As the real one's."""
@@ -155,10 +160,15 @@ class World:
         self.session._hosts = self.hosts  # type: ignore[assignment]
         self.session._hosts_for = lambda pool: [h for h in self.hosts if h.usable]  # type: ignore[method-assign,assignment,return-value]
         self.session._begin_bringing = self._bring  # type: ignore[method-assign]
+        self.parted: list[Host] = []
+        self.session._leave = self.parted.append  # type: ignore[method-assign,assignment]
+        self.brought: list[bool] = []
         self.session._prepared = defaultdict(lambda: Prepared(nothing, {}, []))
         self.outcomes: dict[int, Outcome] = {}
+        self.yielded: list[Input] = []
 
     def _bring(self, pool: Pool, beyond: bool = False) -> None:
+        self.brought.append(beyond)
         if self.extra:
             self.hosts.append(self.extra.pop())
             self.session._pump(pool)
@@ -169,7 +179,10 @@ class World:
 
     def _sink(self, item: Input, outcome: Outcome) -> None:
         assert item.id not in self.outcomes
-        self.outcomes[item.id] = outcome
+        if outcome.kind == ITEM:
+            self.yielded.append(item)
+        else:
+            self.outcomes[item.id] = outcome
 
     def pool(self, spec: FunctionSpec) -> Pool:
         """A function's pool."""

@@ -29,7 +29,7 @@ def test_everyone_gets_the_frames_of_a_failed_import() -> None:
     nothing: Any = None
     session = Session(nothing, nothing, nothing, run_id="run-1", clock=SYSTEM, ids=IDS)
     pool, told = Pool(spec()), list[Outcome]()
-    slot = Slot(SimpleNamespace(free_gpus=[], load=Load(1, 1000)), 16, "ta-1")
+    slot = Slot(SimpleNamespace(free_gpus=[], load=Load(1, 1000), leaving=False), 16, "ta-1")
     pool.add(slot, Load(2.0, 8000))
     pool.enqueue([Input(n, (), lambda item, outcome: told.append(outcome)) for n in (1, 2)])
     try:

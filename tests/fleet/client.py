@@ -26,10 +26,7 @@ BEGIN = 1_000_000.0
 PARTS = {
     "journal": [
         "open_attempt",
-        "open_intent",
-        "update_intent",
-        "put_instance",
-        "update_instance",
+        "change",
         "close_attempt",
         "add_run_instance",
     ],

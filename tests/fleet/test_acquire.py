@@ -20,7 +20,7 @@ from byoc.errors import (
     TransientError,
     UnclassifiedError,
 )
-from byoc.fleet.boot import LAUNCH_TRIES
+from byoc.fleet.policy import LAUNCH_TRIES
 from byoc.providers.base import OWNER_TAG, RUN_TAG, TOKEN_TAG
 from byoc.resources import Resources, parse_gpus
 from byoc.state import Journal
@@ -404,15 +404,23 @@ def test_instance_about_to_end_is_not_taken(world: World) -> None:
 
 
 class FullDisk:
-    """A journal whose disk is full from the moment a launch was answered."""
+    """A journal whose disk is full from the moment a launch was answered: no row of an instance can
+    be written."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("put_instance", "update_instance"):
-            raise StateError("the journal cannot be used: database or disk is full")
         return getattr(self._journal, name)
+
+    def change(self, work: Any, *, durable: bool = False) -> None:
+        def checked() -> Any:
+            intents, rows = work()
+            if rows:
+                raise StateError("the journal cannot be used: database or disk is full")
+            return intents, rows
+
+        self._journal.change(checked, durable=durable)
 
 
 def test_full_disk_after_a_launch_does_not_leave_the_instance(world: World) -> None:
@@ -422,3 +430,53 @@ def test_full_disk_after_a_launch_does_not_leave_the_instance(world: World) -> N
         world.fleet().acquire(SMALL, "run-1")
     assert world.cloud.ever() == 1
     assert not world.cloud.live()
+
+
+class Interrupted:
+    """A journal in whose first write of an instance somebody presses Ctrl-C."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._pressed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def change(self, work: Any, *, durable: bool = False) -> None:
+        def checked() -> Any:
+            intents, rows = work()
+            if rows and not self._pressed:
+                self._pressed = True
+                raise KeyboardInterrupt
+            return intents, rows
+
+        self._journal.change(checked, durable=durable)
+
+
+def test_interrupt_behind_the_answer_ends_the_instance(world: World) -> None:
+    """Ctrl-C between the cloud's answer and its note: the instance is known and is ended."""
+    world.wrap_journal = Interrupted
+    fleet = world.fleet()
+    with pytest.raises(KeyboardInterrupt):
+        fleet.acquire(SMALL, "run-1")
+    assert world.cloud.ever() == 1
+    assert not world.cloud.live()
+    assert not fleet.journal.intents()
+
+
+def test_interrupt_within_the_answer_is_settled_at_the_end(world: World) -> None:
+    """Ctrl-C while the cloud answers: what came of it is looked for and ended before the exit."""
+    really = world.cloud.launch
+
+    def interrupted(request: Any) -> Any:
+        really(request)
+        raise KeyboardInterrupt
+
+    world.cloud.launch = interrupted  # type: ignore[method-assign]
+    fleet = world.fleet()
+    with pytest.raises(KeyboardInterrupt):
+        fleet.acquire(SMALL, "run-1")
+    assert len(world.cloud.live()) == 1
+    fleet.settle()
+    assert not world.cloud.live()
+    assert not fleet.journal.intents()

@@ -22,7 +22,7 @@ from byoc.errors import (
     UnclassifiedError,
 )
 from byoc.fleet import climb, route
-from byoc.fleet.boot import LAUNCH_TRIES, THROTTLE_TRIES
+from byoc.fleet.policy import LAUNCH_TRIES, THROTTLE_TRIES
 from byoc.providers.base import TOKEN_TAG
 from byoc.resources import Resources, parse_gpus
 from tests.fleet.regions import always, cloud, draws, quota, survey, told, whole, world_of

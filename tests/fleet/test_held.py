@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from byoc.errors import CapacityError, InstanceError, StateError, TransientError
-from byoc.fleet.ending import END_WAIT
+from byoc.fleet.policy import END_WAIT
 from byoc.fleet.held import Held
 from byoc.fleet.locks import UseLock
 from byoc.providers.base import TOKEN_TAG
@@ -127,9 +127,22 @@ def test_zone_that_takes_instances_away_is_left_for_a_while(world: World) -> Non
     held.lost("it stopped answering")
     fleet = world.fleet()
     assert fleet.acquire(SMALL, "run-2").instance.offer.zone == "b"
-    assert "was refused" in fleet.plan(SMALL).refused[0].reason
-    world.clock.sleep(901)
+    assert "one was taken back" in fleet.plan(SMALL).rungs[-1].reason
+    world.clock.sleep(1801)
     assert fleet.acquire(SMALL, "run-3").instance.offer.zone == "a"
+
+
+@pytest.mark.parametrize("dearer", [None, 4.0])
+def test_a_zone_that_gave_notice_is_asked_again_where_nothing_is_as_good(
+    world: World, dearer: float | None
+) -> None:
+    """It is scored down and not shut: the only zone, or one far cheaper than others, serves."""
+    others = [] if dearer is None else [offer(price=dearer, zone="b")]
+    world.cloud.sold = [offer(zone="a"), *others]
+    held = acquired(world)
+    held.noticed(30.0)
+    assert world.fleet().acquire(SMALL, "run-2").instance.offer.zone == "a"
+    held.end()
 
 
 def test_lost_with_an_unreachable_provider_is_a_notice(world: World) -> None:
@@ -165,10 +178,10 @@ def test_unwritable_journal_does_not_keep_it_alive(
     """An end whose note cannot be written still ends the instance; the error is raised."""
     held = acquired(world)
 
-    def full(*values: object, **changes: object) -> bool:
+    def full(*values: object, **more: object) -> None:
         raise StateError("the journal cannot be used: database or disk is full")
 
-    monkeypatch.setattr(world.journals[-1], "update_instance", full)
+    monkeypatch.setattr(world.journals[-1], "change", full)
     with pytest.raises(StateError):
         held.end()
     assert not world.cloud.live()

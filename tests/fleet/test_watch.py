@@ -7,7 +7,7 @@ import os
 import pytest
 
 from byoc.errors import AccessError, InstanceError, NotFoundError
-from byoc.fleet.reconcile import LIST_GRACE
+from byoc.fleet.policy import LIST_GRACE
 from byoc.providers.base import OWNER_TAG
 from byoc.state import Run
 from tests.fleet.client import SMALL

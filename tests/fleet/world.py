@@ -21,7 +21,17 @@ from byoc.clock import Clock
 from byoc.errors import ConnectionLostError, HostKeyError, ProviderError, TransientError
 from byoc.fleet.core import Fleet
 from byoc.fleet.ports import Stop, Target
-from byoc.providers.base import Finding, HostKey, Instance, LaunchRequest, Survey, Traits
+from byoc.providers.base import (
+    OWNER_TAG,
+    RUN_TAG,
+    TOKEN_TAG,
+    Finding,
+    HostKey,
+    Instance,
+    LaunchRequest,
+    Survey,
+    Traits,
+)
 from byoc.resources import Offer
 from byoc.settings import Settings
 from byoc.state import Journal
@@ -78,7 +88,7 @@ class Fault:
     """What happens to one launch. ``error``: raised instead of the answer; ``made``: although the
     instance was made; ``boot``: seconds until it answers (None: never); ``dies``: it ends while
     booting; ``fails``: the cloud accepts it and then cannot make it; ``wrong_key``: another machine
-    answers in its place."""
+    answers in its place; ``report``: what an examination of its GPUs gives beside what is good."""
 
     error: ProviderError | None = None
     made: bool = False
@@ -86,6 +96,7 @@ class Fault:
     dies: str = ""
     fails: ProviderError | None = None
     wrong_key: bool = False
+    report: dict[str, Any] | None = None
 
 
 class FileCloud:
@@ -126,7 +137,8 @@ class FileCloud:
 
     @property
     def traits(self) -> Traits:
-        return Traits(("shutdown",), regional=bool(self.surveys), self_end=self.self_end)
+        regional = bool(self.surveys)
+        return Traits(("shutdown",), regional=regional, self_end=self.self_end, origins=True)
 
     def offers(self) -> list[Offer]:
         self._called("offers")
@@ -192,6 +204,15 @@ class FileCloud:
             raise TransientError(f"{instance_id} cannot be ended yet")
         self.end(instance_id, "terminated")
 
+    def mark(self, instance_id: str, tags: Mapping[str, str]) -> None:
+        """Not among ``calls``: a thread of the fleet asks for it whenever it comes to it."""
+        if self.down is not None:
+            raise self.down
+        with self._machines() as machines:
+            for machine in machines.values():
+                if machine["id"] == instance_id and machine["state"] != "gone":
+                    machine["tags"].update(tags)
+
     def check(self) -> list[Finding]:
         return []
 
@@ -203,6 +224,13 @@ class FileCloud:
             for machine in machines.values():
                 if machine["id"] == instance_id:
                     machine.update(state="ending", detail="stopped by itself")
+
+    def forge(self, owner: str, token: str) -> None:
+        """Somebody makes a machine by hand and puts byoc's tags on it; its id is ``forged``."""
+        tags = {OWNER_TAG: owner, TOKEN_TAG: token, RUN_TAG: "run-forged"}
+        request = LaunchRequest("", self.sold[0], tags, HostKey("", ""), "", 0.0)
+        with self._machines() as machines:
+            machines["forged"] = {**self._new(request, Fault(), 99), "id": "forged"}
 
     def end(self, instance_id: str, why: str) -> None:
         with self._machines() as machines:
@@ -251,6 +279,7 @@ class FileCloud:
             "started": self.clock.wall(),
             "ready": None if fault.boot is None else self.clock.wall() + fault.boot,
             "dies": fault.dies,
+            "report": fault.report or {},
             "state": "running",
             "detail": "",
         }
@@ -278,6 +307,7 @@ class FileCloud:
             machine["started"],
             detail,
             failure if state == "gone" else None,
+            origin=machine["token"],
         )
 
     def _all(self) -> list[dict[str, Any]]:
@@ -296,12 +326,44 @@ class FileCloud:
                 path.write_text(json.dumps(machines))
 
 
-class FakeConnection:
-    """An open connection: all that the fleet needs of one is whether it lives."""
+class FakeStream:
+    """A command's output, once."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def write_eof(self) -> None:
+        return None
+
+    def read(self, n: int, timeout: float | None = None) -> bytes:
+        data, self.data = self.data, b""
+        return data
+
+    def stderr(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        return None
+
+
+def good_gpus(offer: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sound machine with an offer's GPUs reports."""
+    one = {"name": f"NVIDIA {offer['gpu']}", "memory": offer["gpu_memory"] or None}
+    gpus = [{**one, "index": str(n), "bus": f"{n}"} for n in range(offer["gpu_count"])]
+    return {"driver": "570.133.20", "gpus": gpus, "trouble": None, "kernel": [], "cuda": None}
+
+
+class FakeConnection:
+    """An open connection: whether it lives, and what an examination of the GPUs says."""
+
+    def __init__(self, target: Target, machine: Mapping[str, Any]) -> None:
         self.target = target
         self.alive = True
+        self._machine = machine
+
+    def exec(self, command: str, stdin_first: bytes = b"") -> FakeStream:
+        report = {**good_gpus(self._machine["offer"]), **self._machine["report"]}
+        return FakeStream(json.dumps(report).encode() + b"\n")
 
     def close(self) -> None:
         self.alive = False
@@ -324,6 +386,9 @@ class CloudDialer:
         self.made += 1
         return HostKey("private", f"ssh-ed25519 AAAA{os.getpid()}-{self.made}")
 
+    def ready(self, cloud: str) -> None:
+        return None
+
     def preload(self) -> None:
         return None
 
@@ -342,7 +407,7 @@ class CloudDialer:
             raise ConnectionLostError(f"nothing answers at {target.address}")
         if machine["host_key"] != target.host_key:
             raise HostKeyError("the machine that answered is not the one that was booted")
-        connection = FakeConnection(target)
+        connection = FakeConnection(target, machine)
         self.connected.append(connection)
         return connection
 

@@ -45,6 +45,15 @@ PRINTED = {
         from a function: 6
         two at once: [(0, 1, 2, 3), (0, 1, 2, 3)]
     """,
+    "checkpoint": """\
+        kept: step 300, loss 0.222
+        kept: step 600, loss 0.049
+        kept: step 900, loss 0.011
+        scored: [0, 1, 4, 9]
+    """,
+    "gang": """\
+        the sum of the numbers below 1000 is 499500
+    """,
     "async_calls": """\
         spawned: not there yet
         spawned: 9

@@ -10,6 +10,7 @@ import pytest
 from byoc.cli import failure
 from byoc.cli.table import COMMANDS
 from tests.helpers import ROOT
+from tools import permissions
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -121,3 +122,24 @@ def test_the_readme_begins_with_two_commands_that_need_nothing_else() -> None:
     assert "./scripts/test" in lines
     for name in ("run", "test"):
         assert '. "$root/scripts/setup"' in (ROOT / "scripts" / name).read_text()
+
+
+def test_the_permissions_page_is_what_the_maps_say() -> None:
+    """docs/permissions.md has the policies word for word; ``python -m tools.permissions`` writes
+    it."""
+    assert permissions.block() in permissions.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    """Every test that docs/threat-model.md names as a proof is there; every threat names one."""
+    text = (ROOT / "docs/threat-model.md").read_text(encoding="utf-8")
+    named = re.findall(r"\*(tests/[\w/]+\.py)(?:::(\w+))?\*", text)
+    assert len(named) > 20
+    for file, test in named:
+        assert (
+            f"def {test}(" in (ROOT / file).read_text(encoding="utf-8")
+            if test
+            else (ROOT / file).is_file()
+        ), f"{file}::{test}"
+    threats = text.partition("\n## Threats\n")[2].partition("\n## Safety")[0].split("\n### ")[1:]
+    assert all("*tests/" in one for one in threats)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from byoc.errors import NotFoundError
-from byoc.state import Attempt, InstanceRow, Intent, Run, Stage
+from byoc.state import Attempt, InstanceRow, Intent, Journal, Run, Stage
 from tests.state.client import OFFER, intent
 from tests.state.conftest import Client, Opener
 
@@ -32,6 +32,54 @@ def test_intents_round_trip(open_journal: Opener) -> None:
     assert kept is not None
     assert (kept.instance_id, kept.detail) == ("i-1", "reached")
     assert journal.intent("other") is None
+
+
+def test_change_is_written_whole_or_not_at_all(open_journal: Opener) -> None:
+    """What a change gives is there for others when it returns; one that fails leaves nothing."""
+    journal, other = open_journal(), open_journal()
+    journal.change(lambda: ([intent()], [ROW]), durable=True)
+    assert (other.intents(), other.instances()) == ([intent()], [ROW])
+
+    def broken() -> tuple[list[Intent], list[InstanceRow]]:
+        raise KeyError("mistake")
+
+    with pytest.raises(KeyError):
+        journal.change(broken)
+    with pytest.raises(TypeError):
+        journal.change(lambda: ([intent("t2"), intent("t3", detail=object())], []))
+    assert other.intents() == [intent()]
+
+
+def test_nobody_writes_between_what_a_change_reads_and_writes(open_journal: Opener) -> None:
+    """Two clients that each add one to what they read never lose an addition."""
+    first, second = open_journal(), open_journal()
+    first.put_instance(ROW)
+
+    def add(journal: Journal) -> None:
+        def work() -> tuple[list[Intent], list[InstanceRow]]:
+            (row,) = journal.launched(["t1"])
+            return [], [row._replace(missing=row.missing + 1)]
+
+        for _ in range(30):
+            journal.change(work)
+
+    threads = [threading.Thread(target=add, args=(one,)) for one in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert first.launched(["t1"])[0].missing == 60
+
+
+def test_launches_are_found_by_token_and_by_run(open_journal: Opener) -> None:
+    """However many tokens are asked for at once, and each only once."""
+    journal = open_journal()
+    journal.change(lambda: ([intent(f"t{n}") for n in range(1200)], []))
+    tokens = [f"t{n}" for n in range(0, 1200, 2)]
+    assert {one.token for one in journal.launches(tokens)} == set(tokens)
+    assert len(journal.launches(run="r")) == 1200
+    assert journal.launches(run="other") == []
+    assert journal.launched(["t1"]) == []
 
 
 def test_instances_round_trip(open_journal: Opener) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import sqlite3
@@ -17,7 +18,7 @@ from byoc.errors import StateError
 from byoc.state import Journal, Run
 from byoc.state import schema as schema_module
 from byoc.state import store as store_module
-from tests.state.client import intent
+from tests.state.client import OFFER, intent
 from tests.state.conftest import Client, Opener
 
 FILE = Path("state") / "journal.db"
@@ -268,6 +269,34 @@ def test_older_journal_is_migrated(
     assert raw.execute("PRAGMA user_version").fetchone() == (len(steps),)
     assert "note" in [row[1] for row in raw.execute("PRAGMA table_info(meta)")]
     raw.close()
+
+
+def test_rows_of_the_second_schema_get_what_they_lack(
+    home: Path, open_journal: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Intents and instances from before version 3 have no node and were never missing."""
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "MIGRATIONS", schema_module.MIGRATIONS[:2])
+        open_journal().close()
+    raw = sqlite3.connect(home / FILE)
+    old = dict(intent()._asdict(), offer=json.dumps(OFFER._asdict()), tags="{}")
+    names = [name for name in old if name not in ("node", "missing", "missed")]
+    marks = ", ".join("?" * len(names))
+    raw.execute(
+        f"INSERT INTO intents ({', '.join(names)}) VALUES ({marks})", [old[name] for name in names]
+    )
+    raw.execute(
+        "INSERT INTO instances VALUES ('sim', 'i-1', ?, 't1', 'key', '192.0.2.1', 22, 'user', 1.5,"
+        " 'r', 'running', 5, 6, 0, 0, '')",
+        (json.dumps(OFFER._asdict()),),
+    )
+    raw.commit()
+    raw.close()
+    journal = open_journal()
+    (kept,), (row,) = journal.launches(["t1"]), journal.launched(["t1"])
+    assert (kept.node, kept.missing, kept.missed) == (0, 0, 0.0)
+    assert (row.node, row.orphaned, row.missing, row.missed) == (0, 0.0, 0, 0.0)
+    assert (row.state, row.reached) == ("running", 6.0)
 
 
 def test_failed_migration_changes_nothing(

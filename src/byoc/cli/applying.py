@@ -28,7 +28,7 @@ def apply(
     plan, document = plans.parse(_read(path, detach), name)
     plans.check_valid(plan, document, SYSTEM)
     common, typed = _typed(plan)
-    settings = context.merged(common.flags())
+    settings = context.merged(common.flags())._replace(hedge=plan.hedge)
     job = launch.prepare(console, launch.open_program(typed), typed)
     job = job._replace(command="apply", about={"plan": document["id"]})
     plans.check_program(plan, job.contents())

@@ -16,6 +16,7 @@ OUTCOMES = {
     "failed": "failed",
     "unknown": "outcome unknown",
     "skipped": "not asked",
+    "beaten": "ended unused",
 }
 CLASSES = {
     "capacity": "no capacity",
@@ -28,6 +29,7 @@ CLASSES = {
     "token": "the launch token was taken",
     "unclassified": "refused for a reason that byoc does not know",
     "boot": "did not come up",
+    "bad-host": "was not sound, and was ended",
     "host-key": "another machine answered",
     "connection-lost": "the connection was lost",
 }

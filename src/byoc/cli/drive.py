@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _lazy
 from ..clock import IDS, SYSTEM
 from ..engine.options import Approved, RunOptions
-from ..errors import InstanceError, PlacementError, ProviderError
-from ..resources import Resources
+from ..errors import InstanceError, InvalidError, PlacementError, ProviderError
 from ..settings import Settings
 from . import attempts, failure, ladders, logged, records
 from .console import Console
@@ -37,8 +36,8 @@ _NO_INSTANCE = (PlacementError, ProviderError, InstanceError)
 
 class Job(NamedTuple):
     """What to run. ``kind``: ``run`` | ``exec`` | ``script``. ``work`` runs it in an open session
-    and returns the exit code and, when there is one, the value for ``--json``. ``asks``: the name
-    and the resources of each function that it may call. ``contents``: reads the program's files.
+    and returns the exit code and, when there is one, the value for ``--json``. ``asks``: what each
+    function that it may call asks for. ``contents``: reads the program's files.
     ``about``: more for the object of ``--json``."""
 
     command: str
@@ -46,7 +45,7 @@ class Job(NamedTuple):
     name: str
     typed: tuple[str, ...]
     work: Callable[[Any], tuple[int, Any]]
-    asks: Sequence[tuple[str, Resources]]
+    asks: Sequence[ladders.Ask]
     contents: Callable[[], Sequence[FileEntry]] = tuple
     about: Mapping[str, Any] = MappingProxyType({})
 
@@ -63,6 +62,7 @@ def drive(
     if background:
         console.as_json = False  # the command that put this one there has printed it
         _print_by_line()
+    check_nodes(common, job)
     if common.dry_run:
         return _dry_run(console, settings, common, job)
     driver = Driver(settings, background)
@@ -202,13 +202,29 @@ def _session(
     return session
 
 
+def check_nodes(common: Common, job: Job) -> None:
+    """Refuse ``--nodes`` for functions none of which was declared with several."""
+    if common.nodes and job.kind == "run" and all(ask.nodes == 1 for ask in job.asks):
+        raise InvalidError(
+            f"--nodes: {job.name} calls no function that runs on several nodes",
+            hints=("declare it: @app.function(nodes=2), or run a plain script",),
+        )
+
+
 def requests(
     console: Console, settings: Settings, common: Common, job: Job
-) -> list[tuple[str, Resources]]:
+) -> list[ladders.Ask]:
     """What each function of the job asks for, with the run's options and the settings applied."""
+    check_nodes(common, job)
     options = common.run_options(keep=settings.keep, name=job.name, command=job.typed)
     session = _session(settings, options, View(console, SYSTEM), job, None)
-    return [(name, session.merged(asked)) for name, asked in job.asks]
+    one = 1 if job.kind == "run" else common.nodes or 1
+    return [
+        ladders.Ask(ask.name, session.merged(ask.resources), common.nodes or ask.nodes)
+        if ask.nodes > 1
+        else ladders.Ask(ask.name, session.merged(ask.resources), one)
+        for ask in job.asks
+    ]
 
 
 def _dry_run(console: Console, settings: Settings, common: Common, job: Job) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..clock import IDS, Clock
 from ..errors import InstanceError, StateError
+from ..fleet import runids
 from ..fleet.locks import UseLock, holder
 from ..settings import Settings
 from ..state import Run
@@ -36,7 +37,7 @@ class Driver:
 
     def __init__(self, settings: Settings, background: str) -> None:
         run, _, channel = background.partition(":")
-        self.run_id = run or IDS.new("run")
+        self.run_id = run or runids.fresh(IDS, os.environ)
         self.background = bool(run)
         self.log = log_path(settings, self.run_id)
         self._channel = int(channel) if channel else -1
@@ -80,7 +81,7 @@ def detach(console: Console, settings: Settings, args: Sequence[str], command: s
     ``args``: the whole command line; ``command``: the word in it after which its options begin.
     When it ends before that, what it said is shown and its exit code returned.
     """
-    run_id = IDS.new("run")
+    run_id = runids.fresh(IDS, os.environ)
     path = log_path(settings, run_id)
     log = _open_log(path)
     channel, told = os.pipe()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidError
 from ..resources import Resources
-from . import context, drive, drivers, names, values
+from . import context, drive, drivers, ladders, names, values
 from .console import Console
 from .options import Command, Common, parsed
 
@@ -38,8 +38,9 @@ def execute(console: Console, common: Common, asked: Command) -> int:
         )
         return code, None
 
+    ask = ladders.Ask(asked.words[0], Resources())
     typed = ("byoc", "exec", "--", *asked.words)
-    job = drive.Job("exec", "exec", asked.words[0], typed, work, ((asked.words[0], Resources()),))
+    job = drive.Job("exec", "exec", asked.words[0], typed, work, (ask,))
     return drive.drive(console, settings, common, job, asked.driver)
 
 

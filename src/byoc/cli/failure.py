@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 PROGRAM = 1
 NO = 1
-"""What ``check`` and ``capacity`` answer when it is no: as grep and diff do."""
+"""What ``check`` and ``capacity`` answer when it is no, as grep and diff do; and ``audit`` and
+``reap`` when something is there."""
 USAGE = 2
 NO_OFFER = 3
 INSTANCE = 4

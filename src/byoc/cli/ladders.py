@@ -20,6 +20,7 @@ from .view import View
 
 if TYPE_CHECKING:
     from ..fleet.core import Fleet
+    from ..placement.cost import Hedge
 
 TOP = 10
 """Rungs that are shown unless all are asked for: they fit on one screen with what stands around."""
@@ -29,12 +30,23 @@ _COST = re.compile(r"\$\S+ an hour, ")
 """What a reason says of the price, which stands in a column of its own."""
 
 
+class Ask(NamedTuple):
+    """One function and what it asks for; ``nodes``: so many instances side by side."""
+
+    name: str
+    resources: Resources
+    nodes: int = 1
+
+
 class Asking(NamedTuple):
-    """One function, what it asks for (merged with the run's options) and where it would go."""
+    """One function, what it asks for (merged with the run's options) and where it would go.
+    ``hedge``: what asking several offers at once costs, None where only one is asked."""
 
     name: str
     resources: Resources
     ladder: Ladder
+    hedge: Hedge | None = None
+    nodes: int = 1
 
 
 @contextmanager
@@ -53,19 +65,21 @@ def opened(console: Console, settings: Settings) -> Iterator[Fleet]:
 def survey(
     console: Console,
     settings: Settings,
-    asks: Sequence[tuple[str, Resources]],
+    asks: Sequence[Ask],
     only: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[Asking]:
     """The ladder of each function, as a launch would find it now. Nothing is rented.
 
-    ``asks``: names and merged requests. ``only``: by name, keys of the only offers to look at.
+    ``asks``: with merged requests. ``only``: by name, keys of the only offers to look at.
     Raises PlacementError when nothing can hold one of them.
     """
     with opened(console, settings) as fleet:
-        return [
-            Asking(name, resources, fleet.plan(resources, only=only.get(name, ())))
-            for name, resources in asks
-        ]
+        found = []
+        for name, resources, nodes in asks:
+            ladder = fleet.plan(resources, nodes, only.get(name, ()))
+            hedge = fleet.hedge(resources, ladder) if nodes == 1 else None
+            found.append(Asking(name, resources, ladder, hedge, nodes))
+        return found
 
 
 def as_data(found: Iterable[Asking]) -> list[dict[str, Any]]:
@@ -75,8 +89,10 @@ def as_data(found: Iterable[Asking]) -> list[dict[str, Any]]:
             "name": one.name,
             "resources": one.resources.describe(),
             "request": one.resources,
+            "nodes": one.nodes,
             "ladder": one.ladder,
             "prices": dates(rung.offer for rung in one.ladder.rungs),
+            **({"hedge": one.hedge} if one.hedge else {}),
         }
         for one in found
     ]
@@ -88,14 +104,25 @@ def show(console: Console, found: Iterable[Asking], top: int | None = TOP) -> No
         if number:
             console.data("")
         console.data(f"{one.name}: {one.resources.describe()}")
+        _together(console, one)
         _rungs(console, one.ladder.rungs, top)
         _refused(console, one.ladder.refused, None if top is None else _GROUPS)
+        if one.hedge:
+            pages.wrapped(console, _lazy.load("byoc.placement.cost:hedge_words")(one.hedge), 2)
         told = age(dates(rung.offer for rung in one.ladder.rungs[:top]), SYSTEM)
         if told:
             pages.wrapped(console, told, 2)
 
 
 # --- rungs --------------------------------------------------------------------------------------
+
+
+def _together(console: Console, one: Asking) -> None:
+    """What a gang costs: the prices of the ladder are of each instance."""
+    if one.nodes > 1 and one.ladder.rungs:
+        dollars = one.ladder.rungs[0].offer.price
+        whole = price(None if dollars is None else dollars * one.nodes)
+        console.data(f"  {one.nodes} instances of one offer side by side: {whole} on the first")
 
 
 def _rungs(console: Console, rungs: Sequence[Rung], top: int | None) -> None:

@@ -17,7 +17,7 @@ from ..errors import InvalidError
 from ..resources import Resources
 from ..sdk import load
 from ..sdk.load import Reference
-from . import context, drive, drivers, entry_args, failure, names
+from . import context, drive, drivers, entry_args, failure, ladders, names
 from .console import Console
 from .options import Asked, Common
 
@@ -118,7 +118,7 @@ def _script(asked: Reference, source: bytes, args: list[str]) -> drive.Job:
             return session.script(path, args), None
 
     name = {load.STDIN: "stdin", load.FILE: Path(asked.target).stem}.get(asked.kind, asked.target)
-    typed, asks = _typed(asked, args), ((name, Resources()),)
+    typed, asks = _typed(asked, args), (ladders.Ask(name, Resources()),)
     return drive.Job("run", "script", name, typed, work, asks, functools.partial(_beside, asked))
 
 
@@ -163,7 +163,7 @@ def _function(
             return 0, _awaited(value) if inspect.isawaitable(value) else value
 
     specs = _specs(chosen)
-    asks = [(spec.name, spec.resources) for spec in specs]
+    asks = [ladders.Ask(spec.name, spec.resources, spec.nodes) for spec in specs]
     contents = functools.partial(_files, asked, specs)
     return drive.Job("run", "run", chosen.name, _typed(asked, args), work, asks, contents)
 

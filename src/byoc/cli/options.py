@@ -27,10 +27,12 @@ class Common(NamedTuple):
     cpu: float | None = None
     memory: int | None = None
     disk: int | None = None
+    nodes: int | None = None
     cloud: tuple[str, ...] = ()
     region: tuple[str, ...] = ()
     spot: bool | None = None
     max_price: float | None = None
+    hedge: int | None = None
     exclude: tuple[str, ...] = ()
     timeout: float | None = None
     idle: float | None = None
@@ -56,6 +58,7 @@ class Common(NamedTuple):
             "regions": self.region or None,
             "market": self.market,
             "max_price": self.max_price,
+            "hedge": self.hedge,
             "timeout": self.timeout,
             "idle": self.idle,
             "keep": self.keep,
@@ -69,6 +72,7 @@ class Common(NamedTuple):
             cpu=self.cpu,
             memory=self.memory,
             disk=self.disk,
+            nodes=self.nodes,
             clouds=self.cloud,
             regions=self.region,
             market=self.market,
@@ -142,6 +146,9 @@ _PLACE: dict[str, tuple[Any, Any]] = {
         "--exclude", "PATTERN", "Never these: CLOUD/REGION/ZONE/TYPE; repeatable.", _WHERE
     ),
 }
+_SIDE: dict[str, tuple[Any, Any]] = {
+    "nodes": _text("--nodes", "N", "Run on so many instances side by side.", _WHERE),
+}
 _TIMES: dict[str, tuple[Any, Any]] = {
     "timeout": _text("--timeout", "TIME", "Stop each call after: 90, 5m, 2h.", _LIFE),
     "idle": _text("--idle", "TIME", "Keep the instance warm this long afterwards.", _LIFE),
@@ -154,15 +161,20 @@ _NOW: dict[str, tuple[Any, Any]] = {
 _MORE: dict[str, tuple[Any, Any]] = {
     "verbose": flag("--verbose -v", "Leave nothing out: every offer, every wait.", OUTPUT, False),
 }
-_REQUEST = {**_GPU, **_PLACE, **_TIMES}
+_HEDGE: dict[str, tuple[Any, Any]] = {
+    "hedge": _text("--hedge", "N", "Ask N offers at once, keep the first sound one.", _WHERE),
+}
+_REQUEST = {**_GPU, **_PLACE, **_SIDE, **_HEDGE, **_TIMES}
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "gpu": values.gpus,
     "cpu": values.cores,
     "memory": values.size,
     "disk": values.size,
+    "nodes": values.nodes,
     "cloud": values.clouds,
     "region": values.names,
     "max_price": values.dollars,
+    "hedge": values.count,
     "exclude": values.patterns,
     "timeout": values.duration,
     "idle": values.duration,

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from .._version import __version__
 from ..clock import Clock
 from ..errors import BudgetError, InvalidError, PlacementError
-from ..resources import Resources, Rung
+from ..resources import Rung
 from .console import SCHEMA_VERSION, plain
-from .ladders import Asking, dates, price
+from .ladders import Ask, Asking, dates, price
 
 if TYPE_CHECKING:
     from ..images.mounts import FileEntry
@@ -27,7 +27,7 @@ MOST_BYTES = 16 * 1024 * 1024
 _AGAIN = ("make a new plan with byoc plan",)
 _FIELDS = (
     "schema_version", "kind", "created", "expires", "byoc", "line", "folder", "program",
-    "functions", "price_ceiling", "prices",
+    "functions", "price_ceiling", "prices", "hedge",
 )  # fmt: skip
 _SHOWN = 5
 """Offers that an error about prices lists."""
@@ -45,20 +45,24 @@ class Offered(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One function: its request, as data, and its approved offers in the order to try."""
+    """One function: its request, as data, and its approved offers in the order to try. ``nodes``:
+    so many instances of one of them side by side."""
 
     name: str
     resources: str
     request: Mapping[str, Any]
     offers: tuple[Offered, ...]
     price_ceiling: float
+    nodes: int = 1
 
 
 class Plan(NamedTuple):
     """A plan. Times are seconds since the epoch here and ISO 8601 in the document.
 
     ``line``: the words after ``byoc`` that it stands for. ``folder``: where they were typed.
-    ``digest``: of the program's ``files``. ``prices``: how old the catalogue's are.
+    ``digest``: of the program's ``files``. ``prices``: how old the catalogue's are. ``hedge``: so
+    many offers are asked at once for the first instance, which costs up to ``extra`` dollars more;
+    the document has them where it is more than one.
     """
 
     created: float
@@ -71,6 +75,8 @@ class Plan(NamedTuple):
     functions: tuple[Part, ...]
     price_ceiling: float
     prices: Mapping[str, Any]
+    hedge: int = 1
+    extra: float = 0.0
 
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -87,6 +93,8 @@ class Plan(NamedTuple):
             "price_ceiling": self.price_ceiling,
             "prices": plain(self.prices),
         }
+        if self.hedge > 1:
+            found["hedge"] = {"offers": self.hedge, "extra": self.extra}
         return {"id": identity(found), **found}
 
 
@@ -119,7 +127,28 @@ def make(
         functions=parts,
         price_ceiling=max(part.price_ceiling for part in parts),
         prices=dates(rung.offer for one in found for rung in approved(one, terms.top)),
+        **_hedge(found, terms.top),
     )
+
+
+def _hedge(found: Sequence[Asking], top: int) -> dict[str, Any]:
+    """The widest hedge and the dearest one. Raises what forbids it."""
+    hedges = [one.hedge for one in found if one.hedge is not None]
+    if not hedges:
+        return {}
+    widest = max(len(one.keys) for one in hedges)
+    if widest > top:
+        raise InvalidError(
+            f"a hedge of {widest} asks for more offers at once than --top {top} approves",
+            hints=(f"approve {widest} offers or more: --top {widest}",),
+        )
+    extras = [one.extra for one in hedges if one.extra is not None]
+    if len(extras) < len(hedges):
+        raise PlacementError(
+            "what the hedge costs is not known, so it cannot be approved",
+            hints=("see the prices: byoc run --dry-run", "leave out --hedge"),
+        )
+    return {"hedge": widest, "extra": round(max(extras), 4)}
 
 
 def approved(asking: Asking, top: int) -> tuple[Rung, ...]:
@@ -141,7 +170,8 @@ def _part(asking: Asking, top: int) -> Part:
         offers.append(Offered(offer.key(), dollars, gpus, rung.reason))
     ceiling = max(one.price for one in offers)
     request = plain(asking.resources)
-    return Part(asking.name, asking.resources.describe(), request, tuple(offers), ceiling)
+    told = asking.resources.describe()
+    return Part(asking.name, told, request, tuple(offers), ceiling, asking.nodes)
 
 
 def digest(contents: Sequence[FileEntry]) -> str:
@@ -204,7 +234,15 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         functions=tuple(map(_function, _each(document, "functions", dict))),
         price_ceiling=_number(document, "price_ceiling"),
         prices=_of(document, "prices", dict),
+        **_hedged(document),
     )
+
+
+def _hedged(document: Mapping[str, Any]) -> dict[str, Any]:
+    if "hedge" not in document:
+        return {}
+    hedge = _of(document, "hedge", dict)
+    return {"hedge": _of(hedge, "offers", int), "extra": _number(hedge, "extra")}
 
 
 def _function(part: Mapping[str, Any]) -> Part:
@@ -219,6 +257,7 @@ def _function(part: Mapping[str, Any]) -> Part:
         _of(part, "request", dict),
         offers,
         _number(part, "price_ceiling"),
+        int(_number(part, "nodes")) if "nodes" in part else 1,
     )
 
 
@@ -281,10 +320,10 @@ def check_program(plan: Plan, contents: Sequence[FileEntry]) -> None:
         )
 
 
-def check_requests(plan: Plan, asks: Sequence[tuple[str, Resources]]) -> None:
+def check_requests(plan: Plan, asks: Sequence[Ask]) -> None:
     """Refuse when functions ask for something else than was planned."""
-    asked = {name: plain(resources) for name, resources in asks}
-    planned = {part.name: part.request for part in plan.functions}
+    asked = {one.name: (plain(one.resources), one.nodes) for one in asks}
+    planned = {part.name: (part.request, part.nodes) for part in plan.functions}
     for name in sorted(asked.keys() | planned.keys()):
         if asked.get(name) != planned.get(name):
             raise InvalidError(

@@ -27,8 +27,9 @@ def show(console: Console, common: Common) -> int:
     """Look, tell, and answer with the exit code: 0 when something may be had."""
     settings = context.merged(common.flags())
     names.check(common.gpu or (), common.region, settings.used_clouds())
-    job = drive.Job("capacity", "exec", "capacity", (), _nothing, (("", Resources()),))
-    ((_, resources),) = drive.requests(console, settings, common, job)
+    job = drive.Job("capacity", "exec", "capacity", (), _nothing, (ladders.Ask("", Resources()),))
+    (ask,) = drive.requests(console, settings, common, job)
+    resources = ask.resources
     sights, why = _look(console, settings, resources)
     reason = why.message if why else ""
     code = 0 if any(one.state in MAY_BE_HAD for one in sights) else failure.NO

@@ -53,6 +53,17 @@ def count(text: str) -> int:
     return int(text)
 
 
+MOST_NODES = 64
+"""Instances side by side: as many as one installation has at most unless a setting says more."""
+
+
+def nodes(text: str) -> int:
+    """A number of instances. Raises :class:`InvalidError`."""
+    if not text.strip().isdecimal() or not 1 <= int(text) <= MOST_NODES:
+        raise InvalidError(f"{text!r} is not a number of instances from 1 to {MOST_NODES}")
+    return int(text)
+
+
 def cores(text: str) -> float:
     """A positive number of CPU cores. Raises :class:`InvalidError`."""
     try:

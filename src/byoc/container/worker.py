@@ -30,6 +30,7 @@ from .channel import Channel
 from .crowd import Crowd
 from .loops import STOP_WAIT, Loops
 from .nested import Inside
+from .preempting import Preempting
 from .running import Leaving, Target, Work, complain, describe, flush_output, is_later, stay_one
 from .single import Single
 
@@ -52,6 +53,7 @@ class Container:
         """SIGTERM came; user code may have swallowed the exception that says so."""
         self._runner: Optional[Union[Single, Crowd]] = None
         self._exit: List[Any] = []
+        self._preempting: Optional[Preempting] = None
         self._ended = False
         self._cancelled = 0
         """The input that was interrupted last; it may still be unwinding."""
@@ -130,6 +132,8 @@ class Container:
         self.board.mark(0, time.monotonic())
         self.channel.send({"t": "ready", "pid": self._pid, "bulk": path})
         self._runner.serve()
+        if self._preempting is not None:
+            self._preempting.finish(self.leave_if_asked)
         return 0
 
     def _set_up(self, start: messages.Message) -> Union[Single, Crowd]:
@@ -151,6 +155,7 @@ class Container:
         self.work.credits.listen = self.channel.read_always
         self.channel.handlers["more"] = self._more
         self.channel.on_end.append(self.work.credits.end)
+        self._heed_notices(service, targets)
         for hook in service.enter:
             self._hook(hook)
         self._exit = list(service.exit)
@@ -160,9 +165,19 @@ class Container:
         size, wait = batch or (1, 0.0)
         return Crowd(self, most, int(size), float(wait))
 
+    def _heed_notices(self, service: serve.Service, targets: Dict[str, Target]) -> None:
+        """Run the hooks of a preemption when the client tells of one, also while user code runs."""
+        later = any(target.later for target in targets.values())
+        self._preempting = Preempting(service.preempt, self.loops, later)
+        self.channel.handlers["preempt"] = self._preempting.told
+        if service.preempt:
+            self.channel.read_always()
+
     def _parent(self) -> int:
         """The input that this thread or task works on, else the one that runs where one runs at a
         time, else 0."""
+        if self._preempting is not None and self._preempting.here:
+            return 0
         ident = context.input_id.get()
         if ident:
             return int(ident[len("in-") :])

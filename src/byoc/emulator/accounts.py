@@ -24,6 +24,19 @@ REAL = ("AWS_", "GOOGLE_", "GCLOUD_", "GCE_", "CLOUDSDK_", "OCI_", "BOTO_", "EC2
 _OPTIONS = tuple(f"BYOC_{cloud.upper()}_" for cloud in FACADES)
 
 
+NOWHERE = {
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "CLOUDSDK_CONFIG": os.devnull,
+    "NO_GCE_CHECK": "true",
+    "OCI_CONFIG_FILE": os.devnull,
+    "OCI_CLI_CONFIG_FILE": os.devnull,
+}
+"""Variables by which programs find no real account in the user's files either: a command that asks
+every cloud (``byoc reap``) must not meet one while it is rehearsed."""
+
+
 def start(world: EmulatedWorld, clouds: Sequence[str], folder: Path) -> dict[str, str]:
     """Start accounts side by side and add them to the world; what their programs need to be told.
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from .ports import Facts, Fault
-from .scenario import ANY, BOOTS, FOREVER, Rule
+from .scenario import ANY, BAD_GPU, BOOTS, FOREVER, Rule
 
 
 class Call(NamedTuple):
@@ -45,6 +45,14 @@ class Faults:
             )
         )
 
+    def take_gpu(self, cloud: str, facts: Facts) -> Rule | None:
+        """The same for the GPUs of an instance: a rule of ``bad-gpu``."""
+        return self._take(
+            lambda rule: (
+                rule.error == BAD_GPU and rule.cloud in (ANY, cloud) and matches(rule.match, facts)
+            )
+        )
+
     def _take(self, fits: Callable[[Rule], bool]) -> Rule | None:
         with self._lock:
             for place, rule in enumerate(self._rules):
@@ -62,7 +70,7 @@ class Faults:
 
 def applies(rule: Rule, cloud: str, op: str, facts: Facts) -> bool:
     """Whether a rule is about such a request."""
-    if rule.error in BOOTS:
+    if rule.error in (BAD_GPU, *BOOTS):
         return False
     return rule.cloud in (ANY, cloud) and names(rule.op, op) and matches(rule.match, facts)
 

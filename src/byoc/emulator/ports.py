@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+from .scenario import Permit
+
 Facts = Mapping[str, str]
 """What a request is about: ``region``, ``zone``, ``type``, ``market`` (``spot`` | ``on-demand``),
 ``id``, ``name``, ``shape`` and the like; absent when not known."""
@@ -29,11 +31,13 @@ class Fault(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """A machine to be powered on. ``address``: on loopback, from :meth:`World.address`.
+    """A machine to be powered on. ``address``: on loopback, from :meth:`World.address`; empty for
+    one that is met by its private address only.
 
     ``user_data``: as the cloud's metadata service gives it. ``keys``: public key lines for ``user``
     from the cloud's own mechanism (``ssh-keys`` metadata), if any. ``metadata``: answers the
-    machine's requests to 169.254.169.254, see :data:`Metadata`.
+    machine's requests to 169.254.169.254, see :data:`Metadata`. ``inside``: its private address, at
+    which those machines of its region meet it that the façade lets in; empty for none.
     """
 
     cloud: str
@@ -49,6 +53,7 @@ class Machine(NamedTuple):
     keys: tuple[str, ...] = ()
     gpu: str = ""
     gpu_count: int = 0
+    inside: str = ""
 
 
 class Reply(NamedTuple):
@@ -127,6 +132,9 @@ class World(Protocol):
     def console(self, cloud: str, id: str) -> str:
         """What the machine has printed since it was powered on."""
 
+    def permit(self, cloud: str) -> Permit:
+        """What byoc's own identity may do in the account."""
+
 
 class Facade(Protocol):
     """One emulated account. Made with a :class:`World`; requests come on its own threads."""
@@ -141,6 +149,13 @@ class Facade(Protocol):
 
     def preempt(self, id: str, notice: float) -> None:
         """Take an instance away after ``notice`` seconds of warning, as this cloud warns."""
+
+    def lets_in(self, source: str, target: str) -> bool:
+        """Whether the account's rules let the first instance open connections to any port of the
+        second, by their private addresses. Called often: it must be quick, and raise nothing."""
+
+    def admits(self, source: str, target: str) -> bool:
+        """Whether the account's rules let an address reach an instance's SSH port. As above."""
 
     def leftovers(self) -> list[dict[str, str]]:
         """What exists besides instances and would be billed: ``kind``, ``id``, ``region``."""

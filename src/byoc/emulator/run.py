@@ -116,7 +116,7 @@ def _environment(
     folder: Path,
 ) -> dict[str, str]:
     """What the command starts with: the emulated accounts, no real ones, and this byoc."""
-    own = {**accounts.scrubbed(environ), **told_by}
+    own = {**accounts.scrubbed(environ), **accounts.NOWHERE, **told_by}
     if not environ.get(HOME_VARIABLE):
         home = folder / "home"
         home.mkdir(mode=0o700)

@@ -33,13 +33,20 @@ FACTS = ("region", "zone", "type", "market", "id", "name", "shape", "image", "ki
 NOTICES = {"aws": 120.0, "gcp": 30.0, "oci": 120.0}
 """Seconds of warning that each cloud gives before it takes an instance back."""
 NO_BOOT, SLOW_BOOT = "no-boot", "slow-boot"
+BAD_GPU = "bad-gpu"
 BOOTS = (NO_BOOT, SLOW_BOOT)
 """Errors of a fault that are about an instance's boot and not about its request."""
-_SPECIAL = ("lost-reply", "no-answer", "ignore", *BOOTS)
+_SPECIAL = ("lost-reply", "no-answer", "ignore", BAD_GPU, *BOOTS)
+GPU_FAULTS = (
+    *("fewer", "memory", "name", "ecc", "rows", "rows-failed", "xid", "lost"),
+    *("no-driver", "driver", "mismatch", "hang", "loading"),
+)
+"""What can be wrong with a machine's GPUs; docs/emulator.md says what each is."""
 
 
 class Rule(NamedTuple):
-    """``[[fault]]``. ``times``: how often it applies, -1 for ever. ``error``: empty only delays."""
+    """``[[fault]]``. ``times``: how often it applies, -1 for ever. ``error``: empty only delays.
+    ``gpu``: what is wrong with the GPUs, of the error ``bad-gpu``."""
 
     cloud: str
     op: str
@@ -49,6 +56,7 @@ class Rule(NamedTuple):
     delay: float
     message: str
     status: int
+    gpu: str = ""
 
 
 class Limit(NamedTuple):
@@ -101,8 +109,18 @@ class Boot(NamedTuple):
     egress: bool = False
 
 
+class Permit(NamedTuple):
+    """``[policy]``: what byoc's own identity may do. ``enforced``: only what its policy says.
+    ``without``: actions (permissions, operations) that it lacks all the same. ``text``: the policy,
+    of a file; empty for the one that ``byoc iam`` prints for everything."""
+
+    enforced: bool = True
+    without: tuple[str, ...] = ()
+    text: str = ""
+
+
 class Scenario(NamedTuple):
-    """A whole file. ``boot`` and ``lag`` by cloud."""
+    """A whole file. ``boot``, ``lag`` and ``policy`` by cloud."""
 
     faults: tuple[Rule, ...] = ()
     quotas: tuple[Limit, ...] = ()
@@ -110,6 +128,7 @@ class Scenario(NamedTuple):
     events: tuple[Event, ...] = ()
     boot: Mapping[str, Boot] = MappingProxyType({})
     lag: Mapping[str, float] = MappingProxyType({})
+    policy: Mapping[str, Permit] = MappingProxyType({})
     seed: int | None = None
 
 
@@ -137,6 +156,7 @@ def parse(text: str, source: str = "scenario") -> Scenario:
         events=tuple(_event(table) for table in top.tables("event")),
         boot=_by_cloud(top.table("boot"), _boot, Boot(), "delay"),
         lag=_by_cloud(top.table("list"), _lag, 0.0, "lag"),
+        policy=_by_cloud(top.table("policy"), _permit, Permit(), "enforced"),
         seed=top.take("seed", _whole, None),
     )
     top.take("description", _text, "")
@@ -160,7 +180,10 @@ def _rule(table: _Table) -> Rule:
         delay=table.take("delay", _seconds, 0.0),
         message=table.take("message", _text, ""),
         status=table.take("status", _status, 0),
+        gpu=table.take("gpu", _one_of(GPU_FAULTS), ""),
     )
+    if (rule.error == BAD_GPU) != bool(rule.gpu):
+        raise table.wrong("gpu", f'belongs to error = "{BAD_GPU}", which needs it')
     if rule.error in ("", SLOW_BOOT) and not rule.delay:
         raise table.wrong("", "needs 'error' (the cloud's own code), 'delay', or both")
     table.end()
@@ -227,6 +250,14 @@ def _boot(table: _Table, usual: Boot) -> Boot:
 
 def _lag(table: _Table, usual: float) -> float:
     return table.take("lag", _seconds, usual)
+
+
+def _permit(table: _Table, usual: Permit) -> Permit:
+    return Permit(
+        enforced=table.take("enforced", _flag, usual.enforced),
+        without=table.take("without", _texts, usual.without),
+        text=table.take("file", _content, usual.text),
+    )
 
 
 def _by_cloud(table: _Table, read: Callable[[_Table, T], T], usual: T, short: str) -> dict[str, T]:
@@ -305,6 +336,19 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     raise ValueError("must be a text")
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    raise ValueError("must be a list of texts")
+
+
+def _content(value: object) -> str:
+    try:
+        return Path(_text(value)).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot be read: {getattr(error, 'strerror', error)}") from None
 
 
 def _one_of(words: tuple[str, ...]) -> Callable[[object], str]:

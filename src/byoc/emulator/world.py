@@ -19,10 +19,11 @@ from .happenings import Happenings
 from .ledger import Entry, Ledger
 from .machine.banner import BannerKeeper
 from .machine.doors import Doors
+from .machine.gpus import SOUND, Trouble
 from .machine.keeper import RealKeeper
-from .machine.kinds import Keeper, Plan
+from .machine.kinds import Keeper, Key, Plan
 from .ports import Events, Facade, Facts, Fault, Machine
-from .scenario import ANY, NO_BOOT, Boot, Rule, Scenario, Stock
+from .scenario import ANY, NO_BOOT, Boot, Permit, Rule, Scenario, Stock
 from .timers import Timers
 
 BOOTS_AT_ONCE = 4
@@ -32,6 +33,7 @@ USUAL_SPOT = 0.4
 LOOK_AGAIN = 0.02
 """Seconds until an event looks again for an instance's machine, which is not there yet."""
 _NOTHING = Boot()
+_ALL_OF_IT = Permit()
 
 
 class Shelf(NamedTuple):
@@ -87,7 +89,7 @@ class EmulatedWorld:
         if machines == "banner":
             return BannerKeeper(self._doors)
         try:
-            return RealKeeper(self._doors, folder / "machines")
+            return RealKeeper(self._doors, folder / "machines", self._lets_in, self._admits)
         except BaseException:
             self._doors.close()
             self.timers.end()
@@ -199,9 +201,9 @@ class EmulatedWorld:
         delay = boot.delay + boot.jitter * chance.random()
         dead = chance.random() < boot.never
         facts = {key: getattr(machine, key) for key in ("region", "zone", "type", "market")}
-        rule = self._faults.take_boot(
-            machine.cloud, {**facts, "id": machine.id, "name": machine.name}
-        )
+        facts |= {"id": machine.id, "name": machine.name}
+        rule = self._faults.take_boot(machine.cloud, facts)
+        broken = self._faults.take_gpu(machine.cloud, facts) if machine.gpu_count else None
         if rule is not None:
             delay += rule.delay
             dead = dead or rule.error == NO_BOOT
@@ -212,6 +214,7 @@ class EmulatedWorld:
             console=rule.message if rule and rule.message else boot.console,
             egress=self._egress or boot.egress,
             gpu_memory=spec.gpu_memory if spec else 0,
+            gpu_fault=Trouble(broken.gpu, broken.message, broken.delay) if broken else SOUND,
         )
         self.later(delay, lambda: self._submit(lambda: self._start(plan)))
 
@@ -245,7 +248,18 @@ class EmulatedWorld:
     def console(self, cloud: str, id: str) -> str:
         return self.keeper.console((cloud, id))
 
+    def permit(self, cloud: str) -> Permit:
+        return self.scenario.policy.get(cloud, _ALL_OF_IT)
+
     # --- inside ---------------------------------------------------------------------------
+    def _lets_in(self, source: Key, target: Key) -> bool:
+        facade = self._facades.get(target[0])
+        return facade is not None and facade.lets_in(source[1], target[1])
+
+    def _admits(self, source: str, target: Key) -> bool:
+        facade = self._facades.get(target[0])
+        return facade is None or facade.admits(source, target[1])
+
     def _boot(self, cloud: str) -> Boot:
         return self.scenario.boot.get(cloud, _NOTHING)
 

@@ -105,6 +105,8 @@ class AgentLink:
         self._lost: InstanceError | None = None
         self._connected = threading.Condition(self._lock)
         self._asked: Asked | None = None
+        self.seen: Instance | None = None
+        """What its provider said when the connection could not be made anew; None: not asked."""
         self.rtt = math.inf
         """Seconds of a round trip to the agent, the shortest seen on this connection."""
         self.hello: dict[str, Any] = {}
@@ -479,7 +481,7 @@ class AgentLink:
     def _ended(self) -> str:
         """Why the instance has ended or is ending, in its provider's words; empty if it lives."""
         try:
-            seen = self._machine.look()
+            self.seen = seen = self._machine.look()
         except ProviderError:
             return ""  # not known: the lease decides
         return (seen.detail or seen.state) if seen.state in ("ending", "gone") else ""

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..clock import Clock, Ids
 from ..errors import CancelledError, Error, InstanceError, PlacementError, ProviderError
-from ..fleet import Fleet, open_fleet
+from ..fleet import Fleet, open_fleet, runids
+from ..fleet.held import Held
 from ..fleet.ports import Dialer
 from ..images import mounts, native
 from ..placement import Rules
@@ -28,6 +29,7 @@ from . import threads
 from .events import Reporter
 from .live import LiveInstance
 from .options import RunOptions
+from .ranks import RankLines
 from .shown import Shown
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 FLUSH_WAIT = 10.0
 """Seconds for the last remote output to arrive; the terminal may be slow."""
+FIRST_CONTACTS = 3
+"""Instances that may vanish, one after the other, before their agent runs: a spot market gives and
+takes, but not for ever at somebody's expense."""
 JOIN_WAIT = 15.0
 """Seconds for an acquisition that was told to stop; beyond it the lease ends what it began."""
 
@@ -58,6 +63,7 @@ class Stages:
         self._lock = threading.Lock()
         self._ended: dict[str, float] = {}
         self._told = Shown(lambda size: None)
+        self._ranks = RankLines(self._show)
         self.seconds: dict[str, float] = {}
         self.details: dict[str, str] = {}
 
@@ -73,8 +79,16 @@ class Stages:
         self._reporter.stage(name, status, detail, seconds)
 
     def log(self, fd: int, data: bytes, container: str = "") -> None:
-        """See :class:`~byoc.engine.events.Reporter`."""
+        """See :class:`~byoc.engine.events.Reporter`. What one rank of a gang wrote says so."""
+        if not self._ranks.took(fd, data, container):
+            self._reporter.log(fd, data, container)
+
+    def _show(self, fd: int, data: bytes, container: str) -> None:
         self._reporter.log(fd, data, container)
+
+    def ranked(self, container: str, rank: int) -> None:
+        """From now on this container's output is that of a rank."""
+        self._ranks.add(container, rank)
 
     def build_log(self, data: bytes) -> None:
         """See :class:`~byoc.engine.events.Reporter`."""
@@ -87,8 +101,9 @@ class Stages:
         self._told.catch_up()
 
     def wait(self) -> None:
-        """Until all notices were taken."""
+        """Until all notices were taken, and what ranks wrote last."""
         self._told.wait()
+        self._ranks.flush()
 
 
 class Base:
@@ -108,7 +123,7 @@ class Base:
     ) -> None:
         self.settings = settings
         self.options = options
-        self.run_id = run_id or ids.new("run")
+        self.run_id = run_id or runids.fresh(ids, os.environ)
         self.clock = clock
         self._kind = kind
         self._ids = ids
@@ -200,6 +215,13 @@ class Base:
             for host in [*hosts, *self._gone]:
                 host.show_rest()
             self._reporter.wait()
+
+    def _part_with(self, host: LiveInstance) -> None:
+        """Give an instance back, or up; under the lock. Once: others may have done so."""
+        if host in self._hosts:
+            self._hosts.remove(host)
+            self._gone.append(host)
+            self._leaving.append(self._leave(host))
 
     def _leave(self, host: LiveInstance) -> Task[None]:
         """Give an instance back, or up, in a thread; the end of the run waits for it."""
@@ -342,6 +364,24 @@ class Base:
         )
 
     def _acquire(self, resources: Resources, search: Search) -> LiveInstance:
+        """A new instance with a running agent, which the run has from now on. One that vanishes
+        before its agent runs is followed by another one, within reason."""
+        for tries in range(FIRST_CONTACTS, 0, -1):
+            host = self._rent(resources, last=tries == 1)
+            if host is not None:
+                break
+        assert host is not None  # the last one raises
+        with self.lock:
+            if not self._late:
+                self._hosts.append(host)
+                search.claim(host)
+                return host
+        host.abandon()
+        raise CancelledError("the run is over")
+
+    def _rent(self, resources: Resources, last: bool) -> LiveInstance | None:
+        """An instance with a running agent; None when it vanished before that and it was not the
+        ``last`` that is to be tried."""
         allowed, only = self._approved(resources)
         node = next(self._nodes)
         keep = self.options.keep
@@ -351,30 +391,48 @@ class Base:
         )
         begun = self.clock.mono()
         try:
-            host = LiveInstance(
-                held,
-                packing.result(),
-                self._reporter,
-                self.clock,
-                session=self._ids.new("ses"),
-                lease=self.settings.lease,
-                on_lost=self._host_lost,
-                on_leaving=self._host_leaving,
-            )
-            host.open()
+            host = self._live(held, packing.result(), self._host_lost, self._host_leaving)
+            failure = self._first_contact(host, last)
         except BaseException as error:
             self._reporter.stage("connect", "failed", str(error))
             held.lost(str(error))
             raise
+        if failure is not None:
+            self._reporter.stage("connect", "failed", str(failure))
+            held.lost(str(failure))
+            return None
         seconds = self.clock.mono() - begun + held.connecting
         self._reporter.stage("connect", "done", "warm" if held.warm else "new", seconds)
-        with self.lock:
-            if not self._late:
-                self._hosts.append(host)
-                search.claim(host)
-                return host
-        host.abandon()
-        raise CancelledError("the run is over")
+        return host
+
+    def _live(
+        self,
+        held: Held,
+        agent: bundle.Bundle,
+        on_lost: Callable[[LiveInstance, InstanceError], None],
+        on_leaving: Callable[[LiveInstance], None],
+    ) -> LiveInstance:
+        return LiveInstance(
+            held,
+            agent,
+            self._reporter,
+            self.clock,
+            session=self._ids.new("ses"),
+            lease=self.settings.lease,
+            on_lost=on_lost,
+            on_leaving=on_leaving,
+        )
+
+    def _first_contact(self, host: LiveInstance, last: bool) -> InstanceError | None:
+        """Start the agent; why that failed, where another instance is to be tried."""
+        try:
+            host.open()
+        except InstanceError as error:
+            host.note_taken()
+            if last or self._closed or not host.vanished:
+                raise
+            return error
+        return None
 
     def _packed(self) -> Task[bundle.Bundle]:
         """The agent's bundle, being packed: once for all instances of the run."""

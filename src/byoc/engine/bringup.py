@@ -56,7 +56,8 @@ class BringingUp(Commands):
         count = 1
         if beyond or self._spreads(pool):
             count = scaling.instances(pool, self._hosts_for(pool))
-        for _ in range(count - len(under_way)):
+        coming = [one for one in under_way if one is None or one.usable]
+        for _ in range(count - len(coming)):
             under_way.append(None)
             threads.start("byoc-bring-up", partial(self._bring_up, pool))
         if not under_way:
@@ -90,6 +91,9 @@ class BringingUp(Commands):
             others = bool(under_way or self._hosts_for(pool))
         if error is None:
             self._pump(pool)
+            self._leave_preempted(found[0])
+        elif found and found[0].taken and isinstance(error, InstanceError):
+            self._elsewhere(pool, found[0], error, others)
         elif others and isinstance(error, Error):
             pool.alarms["alone"] = True  # it goes on with what it has
             self._reporter.notice(f"no further instance for {pool.spec.name}: {error.message}")
@@ -97,6 +101,16 @@ class BringingUp(Commands):
             if not isinstance(error, Error):
                 self._reporter.stage("image", "failed", str(error))
             self._fail(pool, error, again=bool(found) and isinstance(error, InstanceError))
+
+    def _elsewhere(
+        self, pool: Pool, host: LiveInstance, error: InstanceError, others: bool
+    ) -> None:
+        """Its cloud took an instance back before anything could run there: the next one."""
+        self._taken_early(host)
+        with self.lock:
+            told = [] if self._closed else ends.bereaved(pool, error, others, taken=True)
+        deliver(told)
+        self._pump(pool)
 
     def _find(self, pool: Pool) -> LiveInstance:
         """An instance that this pool does not have and nobody brings up for it yet."""
@@ -110,13 +124,6 @@ class BringingUp(Commands):
 
         return self._instance(pool.spec.resources, Search(id(pool), besides, claim))
 
-    def _part_with(self, host: LiveInstance) -> None:
-        """Give an instance back, or up; under the lock. Once: others may have done so."""
-        if host in self._hosts:
-            self._hosts.remove(host)
-            self._gone.append(host)
-            self._leaving.append(self._leave(host))
-
     def _leave_unused(self, host: LiveInstance) -> None:
         """Give an instance back on which nothing runs, if the run has another one."""
         with self.lock:
@@ -125,6 +132,18 @@ class BringingUp(Commands):
                 return
             if self._bringing:  # perhaps to this one
                 self._ticker.after(LOOK_AGAIN, partial(self._leave_unused, host))
+                return
+            for key in [key for key in self._prepared if key[0] == id(host)]:
+                del self._prepared[key]
+            self._part_with(host)
+
+    def _leave_preempted(self, host: LiveInstance) -> None:
+        """Give an instance back that its cloud takes back anyway, once nothing runs on it: who
+        waits for the cloud pays for nothing."""
+        with self.lock:
+            program = self._program
+            busy = host.load.count or (program is not None and program[0].host is host)
+            if self._closed or busy or not host.leaving:
                 return
             for key in [key for key in self._prepared if key[0] == id(host)]:
                 del self._prepared[key]

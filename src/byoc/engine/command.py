@@ -5,32 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import select
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import limits
-from ..errors import ContainerError, FunctionTimeoutError, InstanceError, RemoteError
-from ..images import mounts
+from ..errors import InstanceError, RemoteError
+from ..images import mounts, native
 from ..images.recipe import Image
 from ..resources import Resources
-from . import sources, threads
-from .base import Base
+from . import program, sources, threads
+from .base import FIRST_CONTACTS
 from .live import LiveInstance
 from .slots import Slot
+from .squad import Node, Order, Squads
 
-STDIN_AHEAD = 1024 * 1024
-"""Bytes of stdin sent ahead of what the remote program has read."""
 PIECES_AHEAD = 64
 """Fetched pieces, of a MiB at most, that wait for the disk here before the instance has to wait."""
 FETCH_WAIT = 600.0
 """Seconds without any piece of an artifact after which fetching is given up."""
-_MISSING = 127
 
 
-class Commands(Base):
+class Commands(Squads):
     """One program on one instance, in the image's environment, with a synced folder."""
 
     _program: tuple[Slot, queue.SimpleQueue[Any]] | None = None
@@ -52,10 +49,13 @@ class Commands(Base):
         ``cwd``: a folder below it. ``artifacts``: patterns of files that come back into ``folder``
         afterwards. ``stdin``: a binary file that the program reads, or None for an empty one.
         """
-        host, env = self._set_up(folder, image or Image.debian_slim())
-        words = [env["python"] if argv[0] == "python" else argv[0], *argv[1:]]
+
+        def words(node: Node) -> list[str]:
+            return [node.env["python"] if argv[0] == "python" else argv[0], *argv[1:]]
+
         where = f"{mounts.ROOT}/{cwd}".rstrip("/")
-        code = self._run(host, words, env, dict(environ or {}), where, stdin)
+        order = Order(words, dict(environ or {}), where, stdin)
+        host, code = self._carry_out(folder, image or Image.debian_slim(), order)
         if artifacts:
             self.fetch(host, artifacts, folder)
         self._exit_code = code
@@ -71,10 +71,12 @@ class Commands(Base):
         stdin: Any = None,
     ) -> int:
         """Run a plain script as ``__main__``, with its folder synced; its exit code."""
-        host, env = self._set_up(path.parent, image or Image.debian_slim())
-        remote = f"{host.root}/{path.name}"
-        argv = [env["python"], "-u", remote, *args]
-        code = self._run(host, argv, env, dict(environ or {}), mounts.ROOT, stdin)
+
+        def words(node: Node) -> list[str]:
+            return [node.env["python"], "-u", f"{node.host.root}/{path.name}", *args]
+
+        order = Order(words, dict(environ or {}), mounts.ROOT, stdin)
+        _, code = self._carry_out(path.parent, image or Image.debian_slim(), order)
         self._exit_code = code
         return code
 
@@ -82,22 +84,50 @@ class Commands(Base):
         """Run ``python -m name``, with ``folder`` synced; its exit code."""
         return self.command(["python", "-u", "-m", name, *args], folder, stdin=stdin)
 
-    def _set_up(self, folder: Path, image: Image) -> tuple[LiveInstance, dict[str, Any]]:
+    def _carry_out(self, folder: Path, image: Image, order: Order) -> tuple[LiveInstance, int]:
+        """Run a program; its exit code, and where its files are (of several nodes, the first)."""
         entries = mounts.collect(
             mounts.for_folder(folder, notice=self._reporter.notice),
             mounts.for_image(image, self._reporter.notice),
         )
         plan = sources.plan_of(image)
-        host = self._instance(self.merged(Resources()))
-        return host, self._ready(host, entries, plan)
+        if (self.options.nodes or 1) > 1:
+            nodes = self._assemble(entries, plan)
+            return nodes[0].host, self._everywhere(nodes, order)
+        node = Node(*self._set_up(entries, plan))
+        words = order.words(node)
+        return node.host, self._run(*node, words, order.environ, order.cwd, order.stdin)
+
+    def _set_up(
+        self, entries: Sequence[mounts.FileEntry], plan: native.EnvPlan
+    ) -> tuple[LiveInstance, dict[str, Any]]:
+        for tries in range(FIRST_CONTACTS, 0, -1):
+            host = self._instance(self.merged(Resources()))
+            try:
+                env = self._ready(host, entries, plan)
+            except InstanceError:
+                if not host.taken or tries == 1 or self._closed:
+                    raise
+            if host.usable or tries == 1:
+                break
+            self._taken_early(host)  # nothing of the user's has run there yet
+        return host, env
+
+    def _taken_early(self, host: LiveInstance) -> None:
+        """Its cloud takes an instance back before anything could run there: give it up."""
+        self._reporter.notice(
+            f"instance {host.held.instance.id} was taken back while it was set up"
+        )
+        with self.lock:
+            self._part_with(host)
 
     # --- running --------------------------------------------------------------------------
 
     def _run(
         self,
         host: LiveInstance,
-        argv: Sequence[str],
         env: Mapping[str, Any],
+        argv: Sequence[str],
         environ: Mapping[str, str],
         cwd: str,
         stdin: Any,
@@ -109,7 +139,7 @@ class Commands(Base):
         timeout = self.options.timeout or 0.0
         host.start_command(slot, argv, env, environ, cwd, timeout, lambda _, word: ended.put(word))
         if stdin is not None:
-            threads.start("byoc-stdin", lambda: _feed(host, slot, stdin))
+            threads.start("byoc-stdin", lambda: program.feed(host, slot, stdin))
         else:
             host.end_input(slot)
         word = threads.take(ended)
@@ -117,10 +147,11 @@ class Commands(Base):
         if isinstance(word, InstanceError):
             raise word
         host.flush_logs(limits.LEASE)
-        return _exit_code(word, argv[0], timeout)
+        return program.exit_code(word, argv[0], timeout)
 
     def _stop_containers(self, graceful: bool) -> None:
         """End the program if it still runs: SIGTERM, and SIGKILL after the grace."""
+        super()._stop_containers(graceful)
         if self._program is None:
             return
         slot, ended = self._program
@@ -215,37 +246,3 @@ class _Writer:
             os.chmod(part, head["mode"] & 0o777)
             shutil.move(part, target)
             self.done.append(target)
-
-
-def _feed(host: LiveInstance, slot: Slot, stdin: Any) -> None:
-    """Pass stdin on as the remote program reads it."""
-    try:
-        while True:
-            data = os.read(stdin.fileno(), 65536)
-            if not data:
-                break
-            host.send_raw(slot, data)
-            while host.queued(slot) > STDIN_AHEAD and host.lost is None:
-                select.select([], [], [], 0.05)
-        host.end_input(slot)
-    except (InstanceError, OSError, ValueError):
-        pass  # the program or the instance is gone; its end is reported elsewhere
-
-
-def _exit_code(word: Mapping[str, Any], program: str, timeout: float) -> int:
-    """What ``byoc`` exits with; raises when the program did not end by itself."""
-    reason = word.get("reason")
-    if reason == "start":
-        raise ContainerError(
-            f"{program} cannot be started: {word.get('detail')}",
-            reason="start",
-            exit_code=_MISSING,
-            hints=("is it installed on the instance?",),
-        )
-    if reason == "timeout":
-        raise FunctionTimeoutError(f"{program} ran longer than its timeout of {timeout:g} s")
-    if reason == "signal":
-        return 128 + int(word.get("signal") or 0)
-    if reason == "exit":
-        return int(word.get("code") or 0)
-    raise ContainerError(f"{program} was ended: {reason}", reason=str(reason))

@@ -99,7 +99,8 @@ class Containers(BringingUp):
         hosts = self._hosts_for(pool)
         if not hosts:
             # not for min_containers alone where one was lost: that could go on for ever
-            if pool.waiting or (pool.spec.min_containers and not pool.bereft):
+            needed = pool.waiting or scaling.stranded(pool, now)
+            if needed or (pool.spec.min_containers and not pool.bereft):
                 self._begin_bringing(pool)
             return
         if self._starving and not pool.waiting and not pool.held:
@@ -154,7 +155,10 @@ class Containers(BringingUp):
 
     def _crowded(self, pool: Pool, host: LiveInstance, now: float, dirty: list[Slot]) -> None:
         """The instances are full: another one where that was asked for, else others make room."""
-        asked = scaling.explicit(pool) and (pool.waiting or not pool.bereft)
+        needed = pool.waiting or scaling.stranded(pool, now)
+        if not needed:  # to be kept ready, and neither one more for what is soon done
+            needed = not (pool.bereft or scaling.parting(pool))
+        asked = scaling.explicit(pool) and needed
         alone = host.held.traits.shared_host or "alone" in pool.alarms
         if asked and pool.live and not alone:
             self._begin_bringing(pool, beyond=True)
@@ -250,14 +254,21 @@ class Containers(BringingUp):
             one.flush()
 
     def _drain(self, pool: Pool, host: LiveInstance) -> list[Slot]:
-        """The containers on ``host`` finish what they run and end; the rest goes elsewhere."""
+        """The containers on ``host`` are told that it is taken back, finish what they run and end;
+        the rest goes elsewhere."""
         now = self.clock.mono()
         dirty: list[Slot] = []
-        for slot in [s for s in pool.slots.values() if s.host is host and s.state == READY]:
+        for slot in [slot for slot in pool.slots.values() if slot.host is host]:
+            dirty.append(slot)
+            state = slot.state
             pool.set_state(slot, STOPPING, now)
+            if state == STARTING:  # by the outbox: its start may still stand there
+                slot.outbox.append(partial(host.kill, slot, "stopped", limits.END_GRACE))
+                continue
+            if not slot.ended:
+                slot.outbox.append(partial(host.tell_preempted, slot))
             if len(slot.inflight) > dispatch.lanes(pool):
                 self._steal(pool, slot)
-                dirty.append(slot)
             elif not slot.inflight:
                 self._end(slot, dirty)
         return dirty

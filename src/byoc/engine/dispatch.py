@@ -84,7 +84,7 @@ def lanes(pool: Pool) -> int:
 def depth(pool: Pool) -> int:
     """How many inputs a container of this function should hold."""
     at_once = lanes(pool)
-    if pool.spec.single_use:
+    if pool.spec.single_use or pool.spec.nodes > 1:  # ranks do not get ahead of each other
         return 1
     if pool.took is None:
         return at_once

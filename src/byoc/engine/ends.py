@@ -15,6 +15,9 @@ from .spec import FunctionSpec
 MAX_LOSSES = 3
 """An input whose container was lost this often without its own fault is given up: something about
 it may well be what kills instances."""
+MAX_TAKEN = 8
+"""So many instances that their clouds took back one after the other, before a container became
+ready on any, are enough: this market has no room for the function now. Modal's figure."""
 ON_PURPOSE = frozenset({"stopped", "cancelled"})
 """Reasons for which this run itself ended a container."""
 MOVED = frozenset({"ended"})
@@ -68,23 +71,24 @@ def _running(word: Mapping[str, Any]) -> Sequence[int]:
     return named if isinstance(named, list) else [word.get("input", 0)]
 
 
-def lost(pool: Pool, slot: Slot, error: BaseException) -> list[Arrival]:
-    """The instance is gone: everything it held is tried again elsewhere, within reason. Not when
-    another machine answers in its place: that is for a person to look at, before more is sent."""
+def lost(pool: Pool, slot: Slot, error: BaseException, taken: bool = False) -> list[Arrival]:
+    """The instance is gone: everything it held is tried again elsewhere, within reason; however
+    often when it was ``taken`` back by its cloud, which no input brings about. Not when another
+    machine answers in its place: that is for a person to look at, before more is sent."""
     if isinstance(error, HostKeyError):
         return finish(pool.remove(slot), Outcome(FAILURE, (), error))
-    return give_back(pool, pool.remove(slot), error)
+    return give_back(pool, pool.remove(slot), error, counts=not taken)
 
 
 def give_back(
-    pool: Pool, items: Sequence[Input], error: BaseException | None = None
+    pool: Pool, items: Sequence[Input], error: BaseException | None = None, counts: bool = True
 ) -> list[Arrival]:
     """Put inputs back at the front of the queue; those that were lost too often, or cannot be
-    begun again, are done with the reason. Without ``error`` it is not counted."""
+    begun again, are done with the reason. Without ``error``, or ``counts``, it is not counted."""
     out: list[Arrival] = []
     again: list[Input] = []
     for item in items:
-        if error is not None:
+        if error is not None and counts:
             item.tries.losses += 1
         if item.started or item.losses >= MAX_LOSSES:
             reason = error or ContainerError("the container was lost", reason="lost")
@@ -121,11 +125,12 @@ def _lost_start(slot: Slot, word: Mapping[str, Any]) -> bool:
     return word.get("reason") == "lost"
 
 
-def bereaved(pool: Pool, error: BaseException, left: bool) -> list[Arrival]:
+def bereaved(pool: Pool, error: BaseException, left: bool, taken: bool = False) -> list[Arrival]:
     """An instance of this function is lost; ``left``: it has others. What waits is told why where
-    so many were lost in a row that none of its containers became ready on."""
+    so many were lost in a row that none of its containers became ready on: few, or some more when
+    its cloud has ``taken`` it."""
     pool.bereft += 1
-    if left or pool.bereft < MAX_LOSSES:
+    if left or pool.bereft < (MAX_TAKEN if taken else MAX_LOSSES):
         return []
     return fail_waiting(pool, Outcome(FAILURE, (), error))
 
@@ -135,6 +140,8 @@ def why(
 ) -> Error:
     """A container's last word as an error. ``method``: of a class, the one that it ran."""
     name = f"{spec.name}.{method}" if method else spec.name
+    if "rank" in word:  # of a gang
+        name = f"{name} (rank {word['rank']})"
     reason = word.get("reason")
     doing = f"while {name} was starting" if starting else f"while it ran {name}"
     if reason == "timeout":

@@ -34,7 +34,7 @@ from ..runtime_agent.bundle import Bundle
 from ..runtime_agent.filestore import REMOTE_ROOT
 from ..tasks import Task
 from ..wire import link, messages
-from . import bulk, ownuv
+from . import bulk, ownuv, threads
 from .agentlink import CONTROL, LOGS, AgentLink
 from .events import Reporter
 from .inputs import Input
@@ -56,6 +56,9 @@ FIRST_STREAM = 16
 ANSWER_WAIT = limits.LEASE * 4
 """Seconds for an answer; syncing files waits for the instance's disk. A lost instance answers at
 once, by the link."""
+NOTE_WAIT = 0.5
+"""Seconds that a preemption's note in the journal is waited for: it takes a millisecond, or 10 s
+while another client holds the journal."""
 RELEASE_WAIT = 10.0
 """Seconds for an instance to take leave; one that does not is ended instead of kept."""
 
@@ -83,9 +86,14 @@ class LiveInstance:
         self.lost: InstanceError | None = None
         self.leaving = False
         """Its cloud takes it away in a moment: nothing new is given to it."""
+        self.until = math.inf
+        """The second of the clock at which it is gone then."""
+        self.taken = False
+        """Its cloud takes it back, or has: what it ran is not to blame for that."""
         self._reporter = reporter
         self._on_lost = on_lost
         self._on_leaving = on_leaving
+        self._clock = clock
         self._lock = threading.Lock()
         self._streams = itertools.count(FIRST_STREAM)
         self._files: dict[str, mounts.FileEntry] = {}
@@ -93,6 +101,7 @@ class LiveInstance:
         self._envs: dict[str, dict[str, Any]] = {}
         self._sending_uv = threading.Lock()
         self._uv_sent = ""
+        self._notice: dict[str, Any] = {}
         self._names: dict[int, str] = {}
         self._logs = messages.Assembler()
         self._flushes: dict[int, Future[None]] = {}
@@ -139,8 +148,23 @@ class LiveInstance:
         """The folder on the instance that stands for ``/root``."""
         return REMOTE_ROOT if self.held.traits.real_root else str(self._link.hello["home"])
 
+    @property
+    def vanished(self) -> bool:
+        """Its provider said that it has ended, or does."""
+        seen = self._link.seen
+        return seen is not None and seen.state in ("ending", "gone")
+
+    def note_taken(self) -> None:
+        """It is lost; where its cloud has taken it without a word, that counts as a notice that
+        came too late. Before another one is looked for, which is to be elsewhere."""
+        seen = self._link.seen
+        if seen is not None and seen.failure is not None and not self.taken:
+            self.taken = True
+            self._note(0.0)
+
     def _is_lost(self, error: InstanceError) -> None:
         self.lost = error
+        self.note_taken()
         for flush in list(self._flushes.values()):
             with contextlib.suppress(InvalidStateError):  # it has just been answered
                 flush.set_exception(error)
@@ -148,14 +172,27 @@ class LiveInstance:
 
     def _noticed(self, word: Mapping[str, Any]) -> None:
         """The agent has read that the instance is preempted, or may be soon."""
-        name, sure = self.held.instance.id, word.get("sure") is True
+        instance, sure = self.held.instance, word.get("sure") is True
         if not sure:
-            self._reporter.notice(f"instance {name} may be preempted soon")
+            self._reporter.notice(f"instance {instance.id} may be preempted soon")
         elif not self.leaving:
-            self.leaving = True
-            left = round(float(word["seconds"]))
-            self._reporter.notice(f"instance {name} is preempted in {left} s: it gets nothing new")
-            self._on_leaving(self)
+            seconds, at = float(word["seconds"]), float(word["at"])
+            self.leaving = self.taken = True
+            self.until = self._clock.mono() + seconds
+            self._notice = {"at": at, "instance": instance.id, "cloud": instance.provider}
+            self._reporter.notice(
+                f"instance {instance.id} is preempted in {round(seconds)} s: it gets nothing new"
+            )
+            threads.start("byoc-leaving", partial(self._leaves, seconds))  # not on this thread
+
+    def _leaves(self, seconds: float) -> None:
+        self._note(seconds)
+        self._on_leaving(self)
+
+    def _note(self, seconds: float) -> None:
+        """Its zone is scored down, so that what comes now is elsewhere; but no input waits long for
+        a journal that others write."""
+        threads.start("byoc-noticed", partial(self.held.noticed, seconds)).join(NOTE_WAIT)
 
     # --- files and environments -----------------------------------------------------------
 
@@ -410,6 +447,15 @@ class LiveInstance:
     ) -> None:
         """Tell a container something."""
         self._send(slot, head, buffers)
+
+    def tell_preempted(self, slot: Slot) -> None:
+        """Tell a container how long its machine still runs."""
+        self._link.send(slot.stream, {"t": "preempt", **self._notice})
+
+    @property
+    def preemption(self) -> Mapping[str, Any]:
+        """What :meth:`tell_preempted` tells; empty until there is a notice."""
+        return self._notice
 
     def more(self, slot: Slot, ident: int, count: int) -> None:
         """Let a generator yield so many more items."""

@@ -26,7 +26,8 @@ class RunOptions(NamedTuple):
     ``keep``: False ends it at once. ``timeout``: seconds, overrides the functions' own.
     ``command``: what the user typed, for the journal. ``log``: where the run's output is kept.
     ``detached``: it goes on without the command that started it. ``approved``: by request, what may
-    be rented and nothing else; None is no such limit.
+    be rented and nothing else; None is no such limit. ``nodes``: instances that a command or plain
+    program runs on side by side; of functions, for those that were declared with several.
     """
 
     gpu: tuple[GpuRequest, ...] | None = None
@@ -46,3 +47,4 @@ class RunOptions(NamedTuple):
     log: str = ""
     detached: bool = False
     approved: tuple[Approved, ...] | None = None
+    nodes: int | None = None

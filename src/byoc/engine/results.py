@@ -47,6 +47,10 @@ def failure_of(
     """The remote exception: its own type, attributes and notes, with the remote frames."""
     info = json.loads(bytes(buffers[0]))
     error = _rebuild(info, buffers[1:], renames)
+    rank = where.partition(", ")[2]
+    if rank:  # of a gang; shown by Python 3.11 and newer
+        notes = getattr(error, "__notes__", [])
+        error.__notes__ = [*notes, "raised on %s" % rank]  # type: ignore[attr-defined]
     trace = payload.remote_traceback([tuple(f) for f in info["frames"]], where)
     return error.with_traceback(trace)
 

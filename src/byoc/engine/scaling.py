@@ -24,6 +24,9 @@ MOST = 512
 not fill its memory unseen."""
 AT_ONCE = 64
 """Instances under way at once for one function: what one mistake can rent before it is seen."""
+DONE_BY_THEN = 3.0
+"""Averages of an input that must be left of an instance's time for what runs there to be expected
+to end in it."""
 TURN = 1.0
 """Seconds that a function keeps its only container while another one waits for the room."""
 
@@ -47,9 +50,27 @@ def wanted(pool: Pool) -> int:
     return capped(pool, max(count, spec.min_containers))
 
 
+def stranded(pool: Pool, now: float) -> bool:
+    """Something runs on an instance that is taken back, and may well not be done by then: another
+    one is to be there when it is begun again."""
+    return any(
+        slot.inflight and slot.host.leaving and not _done_by_then(pool, slot, now)
+        for slot in pool.slots.values()
+    )
+
+
+def parting(pool: Pool) -> bool:
+    """Some of its inputs run on an instance that is taken back."""
+    return any(slot.inflight and slot.host.leaving for slot in pool.slots.values())
+
+
+def _done_by_then(pool: Pool, slot: Slot, now: float) -> bool:
+    return pool.took is not None and pool.took * DONE_BY_THEN <= slot.host.until - now
+
+
 def capped(pool: Pool, count: int) -> int:
-    """No more than ``max_containers``."""
-    most = pool.spec.max_containers
+    """No more than ``max_containers``; a gang is one."""
+    most = pool.spec.max_containers if pool.spec.nodes == 1 else 1
     return count if most is None else min(count, most)
 
 

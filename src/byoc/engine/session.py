@@ -24,8 +24,9 @@ from ..wire.link import FrameError
 from ..wire.messages import Message
 from . import dispatch, ends, nested, scaling
 from .bringup import Prepared
-from .containers import Containers
 from .events import Reporter
+from .gang import Gang
+from .ganging import Ganging
 from .inputs import FAILURE, Arrival, Buffer, Input, Outcome, Sink, deliver
 from .live import LiveInstance
 from .options import RunOptions
@@ -40,7 +41,7 @@ CANCEL_TIMES = 6
 """How often it is told; a generator's container is ended then."""
 
 
-class Session(Containers):
+class Session(Ganging):
     """A run from its first call to its teardown. A context manager; nothing is rented before the
     first call.
 
@@ -77,6 +78,7 @@ class Session(Containers):
         self._pools: dict[int, Pool] = {}
         self._prepared: dict[tuple[int, int], Prepared] = {}
         self._bringing: dict[int, list[LiveInstance | None]] = {}
+        self._gangs: list[Gang] = []
         self._starving: dict[int, Pool] = {}
         self._deferred: dict[int, Pool] = {}
         self._specs: list[FunctionSpec] = []
@@ -206,6 +208,7 @@ class Session(Containers):
                 environ=lambda: variables,
                 timeout=self._timeout(spec),
                 resources=self.merged(spec.resources),
+                nodes=self.options.nodes or spec.nodes if spec.nodes > 1 else 1,
             )
         )
         with self.lock:
@@ -331,7 +334,11 @@ class Session(Containers):
         self._pump(pool)
         if self._deferred:
             self._resume_deferred()
-        if not slot.host.load.count:
+        if slot.host.load.count:
+            return
+        if slot.host.leaving:
+            self._leave_preempted(slot.host)
+        else:
             left = slot.idle + scaling.window(pool) - self.clock.mono()
             self._ticker.after(max(0.0, left), partial(self._leave_unused, slot.host))
 
@@ -347,15 +354,17 @@ class Session(Containers):
             for pool in self._pools.values():
                 arrivals: list[Arrival] = []
                 if self._prepared.pop((id(host), id(pool)), None) is not None:
-                    arrivals += ends.bereaved(pool, error, bool(self._hosts_for(pool)))
+                    others = bool(self._hosts_for(pool))
+                    arrivals += ends.bereaved(pool, error, others, host.taken)
                 for slot in [s for s in pool.slots.values() if s.host is host]:
-                    arrivals += ends.lost(pool, slot, error)
+                    arrivals += ends.lost(pool, slot, error, host.taken)
                     children += nested.orphans(slot)
                 work.append((pool, arrivals))
             self._ended.notify_all()
         if closed:
             return
-        self._reporter.notice(f"an instance was lost: {error.message}")
+        became = "taken back" if host.taken else "lost"
+        self._reporter.notice(f"an instance was {became}: {error.message}")
         for pool, arrivals in work:
             self._settle(pool, arrivals)
         nested.cancel_orphans(self, children)
@@ -363,7 +372,8 @@ class Session(Containers):
             self._pump(pool)
 
     def _host_leaving(self, host: LiveInstance) -> None:
-        """An instance is preempted in a moment: what runs there may finish, the rest moves."""
+        """An instance is preempted in a moment: what runs there may finish, the rest moves, and
+        another instance is looked for now."""
         with self.lock:
             pools = list(self._pools.values())
             dirty = [slot for pool in pools for slot in self._drain(pool, host)]
@@ -371,6 +381,7 @@ class Session(Containers):
             slot.flush()
         for pool in pools:
             self._pump(pool)
+        self._leave_preempted(host)
 
     # --- the end --------------------------------------------------------------------------
 

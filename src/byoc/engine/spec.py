@@ -78,7 +78,9 @@ class FunctionSpec:
     for a function. ``parameters``: of a class, its ``parameter()`` values as canonical JSON (bytes
     as ``{"b64": ...}``). ``variant``: what ``with_options`` and the like changed, as canonical
     JSON, so that a container can name this spec to the client. ``memory_limit``: MiB, above which
-    a container is killed; None is no limit. All callers of one spec object share its containers.
+    a container is killed; None is no limit. ``on_preempt``: of a function, the user's hook for the
+    machine's last moments. ``nodes``: so many containers, one on each of as many instances, work on
+    each input together. All callers of one spec object share its containers.
     """
 
     app: str
@@ -105,6 +107,8 @@ class FunctionSpec:
     parameters: str = ""
     variant: str = ""
     memory_limit: int | None = None
+    on_preempt: Callable[..., Any] | None = field(default=None, repr=False)
+    nodes: int = 1
 
     def yields(self, method: str = "") -> bool:
         """Whether the function, or this method of the class, is a generator."""

@@ -1,11 +1,14 @@
-"""From an intent to a machine that has proved to be ours: launch, wait, connect."""
+"""From an intent to a machine that has proved to be ours: launch, wait, connect.
+
+Does what the reducer asks for (:mod:`byoc.fleet.life`) and tells it what came of it; how often, how
+long and when to stop is decided there.
+"""
 
 from __future__ import annotations
 
 import copy
 from typing import NamedTuple
 
-from .. import limits
 from ..clock import Clock, Ids
 from ..errors import (
     BootError,
@@ -21,25 +24,25 @@ from ..errors import (
 )
 from ..providers.base import OWNER_TAG, TOKEN_TAG, Instance, LaunchRequest, Provider
 from ..transport.ssh import Connection
-from .ports import Dialer, Reporter, Stop, Target
+from .book import Teller
+from .ending import passing
+from .events import (
+    Adopted,
+    Command,
+    Find,
+    Found,
+    Launch,
+    Launched,
+    LaunchFailed,
+    Look,
+    Looked,
+    LookFailed,
+    Refuse,
+)
+from .ledger import seen_of
+from .pace import Pace
+from .ports import Dialer, Reporter, Stop, Target, target_of
 
-LAUNCH_TRIES = 3
-"""How often one launch is asked for, with the same token, while its answer does not come. Three
-with doubling pauses is 0.6 s: then another rung serves the user sooner."""
-LAUNCH_PAUSE = 0.2
-"""Seconds before the second try; doubles."""
-THROTTLE_TRIES = 4
-"""How often one launch is asked for while the cloud says "too often". The pauses are at most 1, 2
-and 4 s: after those another region, whose requests are counted apart, serves the user sooner."""
-THROTTLE_TRIES_ALONE = 8
-"""The same when there is no other offer: up to 91 s, a minute being what clouds count in."""
-THROTTLE_PAUSE = 1.0
-"""Longest first pause after "too often"; doubles. Each is drawn between nothing and its longest, so
-that fifty clients do not come back at the same moment."""
-THROTTLE_PAUSE_MAX = 30.0
-UNSEEN_GRACE = 60.0
-"""Seconds after a launch in which a provider's unexplained "no such instance" may be a read that
-lags behind the write: EC2 documents seconds, and others have been burnt by a minute."""
 _SLICE = 0.25
 """Seconds of one sleep: how long it takes to notice that the caller gave up."""
 
@@ -60,61 +63,78 @@ class Reached(NamedTuple):
     connecting: float
 
 
+class Tools(NamedTuple):
+    """What boots work with; one set per fleet."""
+
+    dialer: Dialer
+    reporter: Reporter
+    clock: Clock
+    ids: Ids
+    teller: Teller
+    pace: Pace
+
+
 class Boot:
     """Launches one instance and waits for it; one object per rung. ``seen``: the instance as the
-    provider last showed it, None before that. ``unsure``: an answer to the launch was lost, so that
-    there may be one although the launch failed."""
+    provider last showed it, None before that. ``todo``: what is to be done next."""
 
-    def __init__(
-        self, provider: Provider, dialer: Dialer, reporter: Reporter, clock: Clock, ids: Ids
-    ) -> None:
+    def __init__(self, provider: Provider, tools: Tools) -> None:
         self._provider = provider
-        self._dialer = dialer
-        self._reporter = reporter
-        self._clock = clock
-        self._ids = ids
+        self._dialer = tools.dialer
+        self._reporter = tools.reporter
+        self._clock = tools.clock
+        self._ids = tools.ids
+        self._teller = tools.teller
+        self._pace = tools.pace
         self._greeted = False
         self._hop, self._shown = "", ""
         self.seen: Instance | None = None
-        self.unsure = False
+        self.todo: tuple[Command, ...] = ()
 
     # -- launching ----------------------------------------------------------------------------
 
-    def launch(self, request: LaunchRequest, stop: Stop, alone: bool = False) -> Instance:
-        """Ask for the instance; the same token again while the answer is lost, then look for it.
+    def launch(self, request: LaunchRequest, stop: Stop) -> Instance:
+        """Ask for the instance, and look for it when no answer comes, as :attr:`todo` says.
 
-        ``alone``: there is no other offer, so that waiting is better than giving up. Raises the
-        provider's refusal. TransientError or ThrottleError means that the outcome is still unknown
-        after the last try and a look by tag; TokenError that the token stands for what is not ours
-        or has ended.
+        Raises the provider's refusal. TransientError or ThrottleError may mean that the outcome is
+        still unknown after the last try and a look by tag; TokenError that the token stands for
+        what is not ours or has ended.
         """
-        lost, throttled = 0, 0
+        error: ProviderError = TransientError("the launch was not begun")
         while True:
-            try:
-                self.seen = self._provider.launch(request)
-                return self.seen
-            except TokenError as error:
+            todo = next(one for one in self.todo if isinstance(one, (Launch, Find, Refuse)))
+            if isinstance(todo, Refuse):
+                raise error
+            if isinstance(todo, Find):
                 return self._find(request, error)
-            except ThrottleError as error:
-                throttled += 1
-                most = THROTTLE_TRIES_ALONE if alone else THROTTLE_TRIES
-                if throttled >= most or stop():
-                    return self._find(request, error)
-                longest = min(THROTTLE_PAUSE * 2.0 ** (throttled - 1), THROTTLE_PAUSE_MAX)
-                pause = longest * self._share()
-                self._wait_for("boot", f"the cloud, which asks for slower requests ({pause:.1f} s)")
-            except TransientError as error:
-                if error.scope == "region":  # nothing was asked for: nothing may have come of it
-                    raise
-                lost, self.unsure = lost + 1, True
-                if lost >= LAUNCH_TRIES or stop():
-                    return self._find(request, error)
-                pause = LAUNCH_PAUSE * 2.0 ** (lost - 1)
-            except ProviderError as error:
-                if not self.unsure:
-                    raise
-                return self._find(request, error)  # an earlier try may have made it all the same
-            self._sleep(pause, stop)
+            self._wait_until(todo.at, error, stop)
+            try:
+                found = self._provider.launch(request)
+            except ProviderError as refused:
+                error = refused
+                self._refused(request, refused, stop)
+            else:
+                self.seen = found
+                self.todo = self._teller.tell(Launched(request.token, found.id), found)
+                return found
+
+    def _refused(self, request: LaunchRequest, error: ProviderError, stop: Stop) -> None:
+        kind = "refused"
+        if isinstance(error, TokenError):
+            kind = "token"
+        elif isinstance(error, ThrottleError):
+            kind = "throttle"
+        elif isinstance(error, TransientError):
+            kind = "region" if error.scope == "region" else "transient"
+        failed = LaunchFailed(request.token, kind, self._share(), stop(), error.message)
+        self.todo = self._teller.tell(failed)
+
+    def _wait_until(self, at: float, error: ProviderError, stop: Stop) -> None:
+        pause = at - self._teller.now()
+        if isinstance(error, ThrottleError):
+            self._wait_for("boot", f"the cloud, which asks for slower requests ({pause:.1f} s)")
+        self._sleep(pause, stop)
+        self._pace.wait(self._provider.name, stop)
 
     def _share(self) -> float:
         """Between 0 and 1, by chance."""
@@ -131,19 +151,24 @@ class Boot:
         if OWNER_TAG in request.tags:
             mark[OWNER_TAG] = request.tags[OWNER_TAG]
         try:
-            found = self._provider.list(mark, (request.offer.region,))
-        except (TransientError, ThrottleError) as unheard:
-            found = []
-            if isinstance(error, TransientError) and isinstance(unheard, TransientError):
-                error = copy.copy(error)  # it neither takes launches nor answers questions
-                error.scope = "region"
-        for one in found:
-            if one.kind == "instance" and one.state in ("pending", "running"):
-                self.seen = one
-                return one
-        raise error
+            listed = self._provider.list(mark, (request.offer.region,))
+        except ProviderError as unheard:
+            listed, error = [], _unheard(error, unheard)
+        there = [
+            one for one in listed if one.kind == "instance" and one.state in ("pending", "running")
+        ]
+        seen = seen_of(there[0]) if there else None
+        self.todo = self._teller.tell(Found(request.token, seen), there[0] if there else None)
+        if not any(isinstance(one, Look) for one in self.todo):
+            raise error
+        self.seen = there[0]
+        return there[0]
 
     # -- waiting ------------------------------------------------------------------------------
+
+    def adopt(self, event: Adopted) -> None:
+        """Take over an instance that nobody has reached; :meth:`reach` comes next."""
+        self.todo = self._teller.tell(event)
 
     def reach(self, instance: Instance, host_key: str, patience: Patience) -> Reached:
         """Wait until the instance runs and proves its host key.
@@ -152,42 +177,39 @@ class Boot:
         ends, the provider's own error when that says why the instance was not made or was taken
         away, HostKeyError when another machine answers, CancelledError when told to stop.
         """
-        begun = self._clock.mono()
-        pause = limits.BOOT_POLL
+        begun, token = self._clock.mono(), instance.tags.get(TOKEN_TAG, "")
         self.seen = instance
         while True:
-            self._go_on(instance, begun, patience)
+            if patience.stop():
+                raise CancelledError("cancelled while the instance was booting")
+            look = self._go_on(token, instance, self._clock.mono() - begun)
             if instance.address:
-                target = Target(instance.address, instance.port, instance.user, host_key)
+                target = target_of(instance, host_key)
                 greeted = self._enter(target, begun, patience)
                 if greeted is not None:
                     connection, seconds = greeted
                     return Reached(instance._replace(state="running"), connection, seconds)
             else:
                 self._wait_for("boot", _before_address(instance))
-            self._clock.sleep(pause)
-            pause = min(pause * 2, limits.BOOT_POLL_MAX)
-            instance = self._look(instance, begun)
+            self._clock.sleep(max(0.0, look.at - self._teller.now()))
+            instance = self._look(look, instance)
 
-    def _go_on(self, instance: Instance, begun: float, patience: Patience) -> None:
-        if patience.stop():
-            raise CancelledError("cancelled while the instance was booting")
-        waited = self._clock.mono() - begun
+    def _go_on(self, token: str, instance: Instance, waited: float) -> Look:
+        """The next look; raises when there is none any more."""
+        for one in self.todo:
+            if isinstance(one, Look):
+                return one
         if instance.state in ("gone", "ending") and instance.failure is not None:
             raise instance.failure
-        over = instance.state == "gone" and (instance.detail or waited > UNSEEN_GRACE)
-        if over or instance.state == "ending":  # it has shut itself down, or somebody ends it
-            why = instance.detail or "the provider does not say why"
-            raise BootError(
-                f"instance {instance.id} ended while it was booting: {why}", hop=self._hop
-            )
-        if waited > patience.boot:
+        if Refuse(token, "late") in self.todo:
             raise BootError(
                 f"instance {instance.id} was not reachable after {waited:.0f} s, waiting for "
                 f"{self._hop or 'its first sign of life'}",
                 hop=self._hop,
                 hints=("allow more time with boot_timeout, or another type with --gpu or --cpu",),
             )
+        why = instance.detail or "the provider does not say why"
+        raise BootError(f"instance {instance.id} ended while it was booting: {why}", hop=self._hop)
 
     def _enter(
         self, target: Target, begun: float, patience: Patience
@@ -220,15 +242,21 @@ class Boot:
             self._shown = hop
             self._reporter.stage(stage, "wait", f"waiting for {hop}")
 
-    def _look(self, instance: Instance, begun: float) -> Instance:
-        """The instance now; what was known of it when the provider cannot be asked."""
+    def _look(self, look: Look, instance: Instance) -> Instance:
+        """The instance now; what was known of it when the provider cannot be asked, or does not
+        know it yet."""
         try:
-            now = self._provider.get(instance.id)
-        except (TransientError, ThrottleError):
+            now = self._provider.get(look.id)
+        except ProviderError as error:
+            if not passing(error):
+                raise
+            self.todo = self._teller.tell(LookFailed(look.token))
             return instance
-        unseen = now.state == "gone" and not now.detail and now.failure is None
-        if unseen and self._clock.mono() - begun <= UNSEEN_GRACE:
-            return instance
+        self.todo = self._teller.tell(Looked(look.token, seen_of(now)), now)
+        if now.state == "gone":
+            if any(isinstance(one, Look) for one in self.todo):  # a read that lags
+                return instance
+            now = now._replace(tags=instance.tags)  # of what is gone some clouds tell no more
         self.seen = now
         return now
 
@@ -237,3 +265,14 @@ def _before_address(instance: Instance) -> str:
     """What an instance without an address lacks, in the provider's words when it has some."""
     what = "an address" if instance.state == "running" else "the cloud to start it"
     return f"{what} ({instance.detail})" if instance.detail else what
+
+
+def _unheard(error: ProviderError, unheard: ProviderError) -> ProviderError:
+    """What a launch failed on whose instance could not be looked for either."""
+    if not passing(unheard):
+        return unheard
+    if isinstance(error, TransientError) and isinstance(unheard, TransientError):
+        deaf = copy.copy(error)  # the region neither takes launches nor answers questions
+        deaf.scope = "region"
+        return deaf
+    return error

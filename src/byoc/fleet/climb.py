@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from ..errors import (
+    BadHostError,
     BadRequestError,
     BootError,
     CancelledError,
@@ -18,12 +20,13 @@ from ..errors import (
     TokenError,
     TransientError,
 )
-from ..placement.cost import span
+from ..placement.cost import billed, dollars, span
 from ..placement.match import gpu_rank
 from ..placement.memory import Memory
 from ..placement.told import draws_of
 from ..resources import Offer, Rung
 from ..state import Attempt, Refusal
+from .hedge import Lap, Race, width
 from .held import Held
 from .recall import PASSING
 from .rent import Failed, Wish, Workshop, rent, told
@@ -41,15 +44,15 @@ DEAD = 4
 """What a machine that was had and never answered weighs in such turns: it took minutes, and when an
 image or a network is broken the next one of that cloud will not answer either."""
 SILENT = 3
-"""Machines that were had and never answered before a climb leaves their cloud: each has cost up to
-``boot_timeout`` and its smallest bill, and three in different places are no accident."""
+"""Machines that were had and never answered, or were not sound, before a climb leaves their cloud:
+each has cost minutes and its smallest bill, and three in different places are no accident."""
 WRONG = 3
 """Requests that a cloud finds wrong before a climb takes it for our mistake with that cloud, and
 leaves it."""
 DEAF = 2
 """Regions of a cloud that answered nothing at all before a climb leaves the cloud for a while: each
 has cost up to a minute of timeouts, and most likely none can be reached from here."""
-AS_THEY_ARE = (BadRequestError, BootError, TransientError)
+AS_THEY_ARE = (BadHostError, BadRequestError, BootError, TransientError)
 """What is raised itself when all that went wrong is of its kind."""
 AHEAD = 64
 """Rungs looked at for regions that have not been surveyed yet."""
@@ -75,11 +78,16 @@ class _Group(NamedTuple):
     numbers: list[int]
 
 
-class Climb:
-    """One acquire's way up its ladder."""
+Take = Callable[[Workshop, Offer, Wish, int, bool], Held]
+"""How a rung is taken: as :func:`.rent.rent`."""
 
-    def __init__(self, shop: Workshop, route: Route, wish: Wish) -> None:
+
+class Climb:
+    """One acquire's way up its ladder. ``take``: how a rung is taken."""
+
+    def __init__(self, shop: Workshop, route: Route, wish: Wish, take: Take = rent) -> None:
         self._shop = shop
+        self._take = take
         self._route = route
         self._wish = wish
         self._recall = route.router.recall
@@ -95,18 +103,34 @@ class Climb:
         self._sort()
 
     def up(self) -> Held:
-        """Try the rungs until one works. Raises what stopped it, or why none did."""
-        while (rung := self._next()) is not None:
-            held = self._try(rung)
+        """Try the rungs until one works. Raises what stopped it, or why none did.
+
+        One after the other; several at once for a run's first instance where ``hedge`` says so.
+        """
+        most = self._hedged()
+        if most > 1:
+            names = self._route.router.names(self._wish.resources)
+            history = partial(self._route.router.history, names)
+            return Race(self._shop, self._wish, most, self, self._recall, history).run()
+        while (rung := self.next()) is not None:
+            held = self._take_rung(rung)
             if held is not None:
                 return held
             offer, failure = self._failures[-1]
             self._shop.reporter.stage("boot", "failed", f"{offer.key()}: {failure.message}")
-        raise self._exhausted()
+        raise self.exhausted()
+
+    def _hedged(self) -> int:
+        """How many rungs to ask at once. Only for the instance that a run waits for: those that
+        join it later are many, and the work goes on without them."""
+        wish, wanted = self._wish, self._shop.settings.hedge
+        if wanted < 2 or wish.node or wish.nodes > 1 or self._take is not rent:
+            return 1
+        return width(self._route.ladder.rungs, wanted, self._shop.providers)
 
     # -- which one is next --------------------------------------------------------------------
 
-    def _next(self) -> Rung | None:
+    def next(self) -> Rung | None:
         """The next rung, its region surveyed; None when there is none or enough were tried."""
         if self._wish.stop():
             raise CancelledError("cancelled before an instance was had")
@@ -163,6 +187,15 @@ class Climb:
                 best = min(best or (turns, group.numbers[-1]), (turns, group.numbers[-1]))
         return None if best is None else best[1]
 
+    def claim(self, rung: Rung) -> None:
+        """This rung is not to come up again."""
+        self._tried.add(rung.offer.key())
+
+    def shut(self, rung: Rung) -> bool:
+        """A refusal that is known by now covers it."""
+        self._recollect()
+        return self._covering(rung.offer) is not None
+
     def _shut(self, number: int) -> bool:
         offer = self._route.ladder.rungs[number].offer
         return offer.key() in self._tried or self._covering(offer) is not None
@@ -177,51 +210,59 @@ class Climb:
             now = self._shop.clock.wall()
             self._memory, self._version = Memory(self._route.memory(), now), version
 
-    def _alone(self) -> bool:
-        """Whether no rung but the one under way is left."""
-        return self._choose() is None
-
     # -- trying one ---------------------------------------------------------------------------
 
-    def _try(self, rung: Rung) -> Held | None:
+    def _take_rung(self, rung: Rung) -> Held | None:
         """The instance, or None when this rung gave none and another may."""
-        offer = rung.offer
-        self._tried.add(offer.key())
-        alone = self._alone()
         for _ in range(2):  # a token that is taken: once more, with the next one
-            held, error = self._attempt(rung, alone)
-            if held is not None:
+            lap = self.begin(rung, rung.reason)
+            self._shop.reporter.stage("boot", "start", rung.offer.key())
+            try:
+                held = self._take(self._shop, rung.offer, self._wish, lap.attempt.seq, lap.alone)
+            except Failed as failed:
+                if not isinstance(self.failed(lap, failed), TokenError):
+                    return None
+            except BaseException as error:  # Ctrl-C and our own mistakes: note it, never keep it
+                self.broke(lap, error)
+                raise
+            else:
+                self.took(lap, held)
                 return held
-            if not isinstance(error, TokenError):
-                break
         return None
 
-    def _attempt(self, rung: Rung, alone: bool) -> tuple[Held | None, Error | None]:
-        shop, wish, offer = self._shop, self._wish, rung.offer
-        attempt = shop.attempt(wish, offer, reason=rung.reason)
-        begun, asked = shop.clock.mono(), shop.clock.wall()
-        shop.reporter.stage("boot", "start", offer.key())
-        try:
-            held = rent(shop, offer, wish, attempt.seq, alone)
-        except Failed as failed:
-            seconds = shop.clock.mono() - begun
-            self._note(attempt, failed, offer, seconds)
-            error = failed.error
-            if not _goes_on(error):
-                raise error from error.__cause__
-            return None, error
-        except BaseException as error:  # Ctrl-C and our own mistakes: note it, never keep it
-            text = str(error) or type(error).__name__
-            seconds = shop.clock.mono() - begun
-            failed_so = attempt._replace(outcome="failed", message=text, seconds=seconds)
-            shop.journal.close_attempt(failed_so)
-            raise
-        seconds = shop.clock.mono() - begun
-        shop.journal.close_attempt(
-            attempt._replace(outcome="ok", instance_id=held.instance.id, seconds=seconds)
+    def begin(self, rung: Rung, reason: str) -> Lap:
+        """A try of a rung begins: it is on disk, and no other try of this climb will be of it."""
+        self.claim(rung)
+        alone = self._choose() is None
+        attempt = self._shop.attempt(self._wish, rung.offer, reason=reason)
+        clock = self._shop.clock
+        return Lap(rung, attempt, clock.mono(), clock.wall(), alone)
+
+    def took(self, lap: Lap, held: Held) -> None:
+        """It gave an instance."""
+        offer, seconds = lap.rung.offer, self._shop.clock.mono() - lap.begun
+        self._shop.journal.close_attempt(
+            lap.attempt._replace(
+                outcome="ok", instance_id=held.instance.id, seconds=seconds, message=held.health
+            )
         )
-        self._recall.worked(wish.run, offer, asked, self._route.router.survey_of(offer))
-        return held, None
+        survey = self._route.router.survey_of(offer)
+        self._recall.worked(self._wish.run, offer, lap.asked, survey)
+
+    def failed(self, lap: Lap, failed: Failed) -> Error:
+        """It gave none; returns why. Raises that when no other rung can do better."""
+        self._note(lap.attempt, failed, lap.rung.offer, self._shop.clock.mono() - lap.begun)
+        if not _goes_on(failed.error):
+            raise failed.error from failed.error.__cause__
+        return failed.error
+
+    def broke(self, lap: Lap, error: BaseException) -> None:
+        """It was broken off by what is no error of byoc's, or not of a try's."""
+        text = str(error) or type(error).__name__
+        seconds = self._shop.clock.mono() - lap.begun
+        self._shop.journal.close_attempt(
+            lap.attempt._replace(outcome="failed", message=text, seconds=seconds)
+        )
 
     def _note(self, attempt: Attempt, failed: Failed, offer: Offer, seconds: float) -> None:
         """Remember what failed, and write down what it was and what is done about it."""
@@ -230,18 +271,31 @@ class Climb:
         key = self._kind(offer)
         weight = DEAD if isinstance(error, BootError) else 1
         self._weights[key] = self._weights.get(key, 0) + weight
-        kept = None
+        kept, spent = None, ""
         if isinstance(error, BootError):
             kept = self._leave(self._silent, SILENT, error, offer)
+        elif isinstance(error, BadHostError):
+            kept = self._avoid(error, offer, failed.instance)
+            cost = billed(offer, seconds)
+            spent = "" if cost is None else f"ended after about {dollars(cost)}; "
         elif isinstance(error, ProviderError):
             kept = self._remember(error, offer)
             self._prefer(offer, error.zones)
         done = told(attempt, error, seconds, sure=failed.sure)._replace(
             instance_id=failed.instance,
             remembered=kept.until if kept and kept.until < float("inf") else 0.0,
-            step=_step(kept, self._shop.clock.wall()) if _goes_on(error) else "",
+            step=spent + _step(kept, self._shop.clock.wall()) if _goes_on(error) else "",
         )
         self._shop.journal.close_attempt(done)
+
+    def _avoid(self, error: BadHostError, offer: Offer, instance: str) -> Refusal | None:
+        """Keep off where a broken machine was; off its cloud when our image is what is broken."""
+        if error.image:
+            return self._recall.bar(self._wish.run, error, offer)
+        left = self._leave(self._silent, SILENT, error, offer)
+        row = self._shop.journal.instance(offer.cloud, instance)
+        kept = self._recall.quarantine(error, row.offer if row else offer)  # the row has its zone
+        return left or kept
 
     def _remember(self, error: ProviderError, offer: Offer) -> Refusal | None:
         if isinstance(error, BadRequestError) and offer.zone:
@@ -282,7 +336,7 @@ class Climb:
 
     # -- when none worked ---------------------------------------------------------------------
 
-    def _exhausted(self) -> Error:
+    def exhausted(self) -> Error:
         """One failure as itself; several as a story. A request of ours that was wrong everywhere
         as itself too, machines none of which answered and clouds that do not: there is nothing
         else to tell."""

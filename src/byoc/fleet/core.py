@@ -6,33 +6,44 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ..clock import IDS, SYSTEM, Clock, Ids
-from ..errors import BootError, CancelledError, Error, HostKeyError, InstanceError, ProviderError
+from ..errors import (
+    BadHostError,
+    BootError,
+    CancelledError,
+    Error,
+    HostKeyError,
+    InstanceError,
+    ProviderError,
+)
+from ..placement.cost import Hedge, hedge
 from ..providers.base import Instance, Provider
+from ..providers.gates import INSIDE_TAG
 from ..resources import Ladder, Offer, Resources
 from ..settings import Settings
 from ..state import InstanceRow, Journal
 from .climb import Climb, note_denied
 from .dial import SshDialer
+from .events import HELD, Adopted
+from .gang import Gangs, attachable
+from .hedge import first_of, width
 from .held import Held
+from .ledger import row_of
 from .locks import UseLock, key_of
 from .passed import note_passed
-from .ports import Dialer, Reporter, Stop, Target, never
-from .reconcile import row_of
+from .patrol import Patrol
+from .ports import Dialer, Reporter, Stop, never, target_of
 from .registry import registry
 from .rent import Wish, Workshop, reach, told
 from .route import Demand, Route, Router
 from .sights import Sight, capacity
 from .sweep import Swept
 from .watch import Row, Watch
+from .ways import Way, Ways
 
 __all__ = ["Fleet", "Row", "Sight", "open_fleet"]
 
-WARM_MARGIN = 1.0
-"""Seconds that an idle instance must still have: attaching takes 50 ms on this computer and about
-a second across an ocean, and its own clock does not wait."""
 
-
-class Fleet(Watch):
+class Fleet(Watch, Gangs):
     """All instances of one installation. Safe to use from several threads.
 
     ``providers``: every provider this version has, by name. The clouds that a request names are
@@ -50,9 +61,13 @@ class Fleet(Watch):
         ids: Ids = IDS,
     ) -> None:
         super().__init__(settings, journal, providers, reporter, clock)
-        self._shop = Workshop(settings, journal, providers, dialer, reporter, clock, ids)
+        self._shop = Workshop(
+            settings, journal, providers, dialer, reporter, clock, ids, self._book
+        )
         self._router = Router(settings, journal, providers, reporter, clock)
         self._told_runs: set[str] = set()
+        self._names: tuple[str, ...] = ()
+        self._patrol = Patrol(lambda: self._sweep_of(self._names), reporter)
 
     # -- getting one --------------------------------------------------------------------------
 
@@ -79,7 +94,7 @@ class Fleet(Watch):
         reporter, begun = self._reporter, self._clock.mono()
         reporter.stage("place", "start")
         try:
-            swept = self._sweep_of(self._router.names(resources))
+            swept = self._swept_for(resources)
             held = self._warm(wish, swept, begun)
             if held is not None:
                 return held
@@ -101,9 +116,19 @@ class Fleet(Watch):
         demand = Demand(resources, only=tuple(only), nodes=nodes)
         return Route(self._router, demand).plan(patient=True)
 
+    def hedge(self, resources: Resources, ladder: Ladder) -> Hedge | None:
+        """What the hedge of the settings would cost on this ladder; None where none is made."""
+        wanted = width(ladder.rungs, self._router.settings.hedge, self._router.providers)
+        if wanted < 2:
+            return None
+        rungs = first_of(ladder.rungs, wanted)
+        history = self._router.history(self._router.names(resources))
+        return hedge([one.offer for one in rungs], history)
+
     def settle(self) -> None:
         """End what launches of this process have made whose answers were lost, and see that what
         was given up does end. For the end."""
+        self._patrol.stop()
         self._shop.settle()
 
     def capacity(self, resources: Resources) -> list[Sight]:
@@ -115,9 +140,17 @@ class Fleet(Watch):
 
     # -- inside -------------------------------------------------------------------------------
 
+    def _swept_for(self, resources: Resources) -> Swept:
+        """A sweep before a launch; more of them follow for as long as this client lasts."""
+        self._names = tuple(self._router.names(resources))
+        swept = self._sweep_of(self._names)
+        self._patrol.begin()
+        return swept
+
     def _routed(self, wish: Wish) -> Route:
         """The wish's way, with its ladder made."""
-        route = Route(self._router, Demand(wish.resources, wish.run, wish.only, stop=wish.stop))
+        demand = Demand(wish.resources, wish.run, wish.only, wish.nodes, wish.stop)
+        route = Route(self._router, demand)
         try:
             route.plan()
         finally:
@@ -132,9 +165,7 @@ class Fleet(Watch):
         rows = {(row.provider, row.id): row for row in self.journal.instances()}
         for instance in self._candidates(wish, swept):
             row = rows.get((instance.provider, instance.id)) or row_of(instance)
-            if not row.host_key or row.state in ("ending", "lost"):
-                continue
-            if row.state == "idle" and row.idle_until - self._clock.wall() < WARM_MARGIN:
+            if not attachable(row, self._clock.wall()):
                 continue
             lock = UseLock.take(self.home, key_of(instance))
             if lock is None:
@@ -157,6 +188,7 @@ class Fleet(Watch):
             # a paid GPU is not kept alive for work that needs none
             and (wish.resources.gpus or not one.offer.gpu_count or not one.offer.price)
             and (not wish.only or _approved(one.offer, wish.only))
+            and (not one.tags.get(INSIDE_TAG) or self._shop.way_of(one.provider) != Way())
         ]
         return sorted(able, key=lambda one: (rules.order(one.offer), one.id))
 
@@ -171,8 +203,8 @@ class Fleet(Watch):
             held = self._hold(wish, instance, row, lock)
         except (InstanceError, ProviderError) as error:
             shop.journal.close_attempt(told(attempt, error, shop.clock.mono() - begun))
-            if isinstance(error, BootError):
-                shop.drop(instance, lock, error.message)  # an orphan that never came up
+            if isinstance(error, (BootError, BadHostError)):
+                shop.drop(instance, lock, error.message)  # an orphan that never came up, or broken
             lock.release()
             if isinstance(error, HostKeyError):
                 raise
@@ -198,12 +230,15 @@ class Fleet(Watch):
             raise CancelledError("cancelled before an instance was reached")
         begun = shop.clock.mono()
         shop.reporter.stage("connect", "start")
-        target = Target(instance.address, instance.port, instance.user, row.host_key)
+        target = target_of(instance, row.host_key)
         connection = shop.dialer.connect(target, shop.settings.connect_timeout)
-        shop.journal.update_instance(
-            row.provider, row.id, state="running", run=wish.run, idle_until=0.0
-        )
+        shop.book.tell(Adopted(key_of(instance), wish.run, wish.node, 0.0), instance)
+        life = shop.book.life(key_of(instance))
+        if life is not None and life.state != HELD:  # meanwhile somebody has asked for its end
+            connection.close()
+            raise InstanceError(f"instance {instance.id} is about to end")
         shop.journal.add_run_instance(wish.run, f"{row.provider}/{row.id}")
+        shop.leases.hold(shop.providers[row.provider], instance, wish.run)
         return Held(
             instance,
             row.host_key,
@@ -238,11 +273,12 @@ def open_fleet(
     providers = registry(settings, environ, clock)
     journal = Journal.open(settings.home, clock)
     try:
-        way = dialer or SshDialer(settings.home, clock)
-        fleet = Fleet(settings, journal, providers, way, reporter, clock)
+        own = SshDialer(settings.home, clock, Ways(settings))
+        fleet = Fleet(settings, journal, providers, dialer or own, reporter, clock)
         try:
             yield fleet
         finally:
             fleet.settle()
+            own.close()
     finally:
         journal.close()

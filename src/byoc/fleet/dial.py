@@ -5,27 +5,39 @@ from __future__ import annotations
 import errno
 import select
 import socket
+from functools import partial
 from pathlib import Path
 
 from ..clock import SYSTEM, Clock
-from ..limits import SILENCE_LIMIT
+from ..errors import ConnectionLostError, SettingsError
+from ..limits import CONNECT_TIMEOUT, SILENCE_LIMIT
 from ..providers.base import HostKey
 from ..transport import keys, ssh
+from ..transport.jump import Jump, Jumper
 from ..transport.keys import Identity
 from ..transport.ssh import Connection
+from ..transport.tunnel import Tunnel
 from .ports import Stop, Target
+from .ways import Way, WayOf
 
 _SLICE = 0.25
 """Seconds after which a wait for a socket looks whether it should stop: how long Ctrl-C takes."""
 
 
 class SshDialer:
-    """The real one: ed25519 keys under ``home``, connections by :mod:`byoc.transport.ssh`."""
+    """The real one: ed25519 keys under ``home``, connections by :mod:`byoc.transport.ssh`.
 
-    def __init__(self, home: Path, clock: Clock = SYSTEM) -> None:
+    ``way_of``: the way to a cloud's machines; straight unless given.
+    """
+
+    def __init__(
+        self, home: Path, clock: Clock = SYSTEM, way_of: WayOf = lambda cloud: Way()
+    ) -> None:
         self._home = home
         self._clock = clock
+        self._way_of = way_of
         self._known: Identity | None = None
+        self._jumper = Jumper(self._identity, clock)
 
     def authorized_key(self) -> str:
         """See :class:`Dialer`."""
@@ -35,6 +47,16 @@ class SshDialer:
         """See :class:`Dialer`."""
         return keys.new_host_key()
 
+    def ready(self, cloud: str) -> None:
+        """See :class:`Dialer`; no request where machines are met straight."""
+        jump = self._way_of(cloud).jump
+        if jump is not None:
+            self._jumper.ready(jump, CONNECT_TIMEOUT)
+
+    def close(self) -> None:
+        """End the connections to jump hosts."""
+        self._jumper.close()
+
     def preload(self) -> None:
         """See :class:`Dialer`; parsing our own key loads paramiko."""
         self._identity().key()
@@ -42,6 +64,9 @@ class SshDialer:
     def knock(self, target: Target, timeout: float, stop: Stop) -> socket.socket | None:
         """See :class:`Dialer`. The greeting is only looked at, so ``connect`` reads it again."""
         deadline = self._clock.mono() + timeout
+        jump = self._way_of(target.cloud).jump
+        if jump is not None:
+            return self._knock_through(jump, target, deadline, stop)
         family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
         door = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -58,6 +83,9 @@ class SshDialer:
         self, target: Target, timeout: float, door: socket.socket | None = None
     ) -> Connection:
         """See :class:`Dialer`."""
+        deadline = self._clock.mono() + timeout
+        jump = self._way_of(target.cloud).jump
+        again = None if jump is None else partial(self._dial_through, jump, target, deadline)
         return ssh.connect(
             target.address,
             target.port,
@@ -66,8 +94,47 @@ class SshDialer:
             target.host_key,
             timeout,
             sock=door,
+            again=again,
             clock=self._clock,
         )
+
+    # -- through a jump host ------------------------------------------------------------------
+
+    def _knock_through(
+        self, jump: Jump, target: Target, deadline: float, stop: Stop
+    ) -> socket.socket | None:
+        try:
+            tunnel = self._tunnel(jump, target, deadline)
+        except ConnectionLostError:
+            return None  # the jump host itself: the caller asks again
+        door = tunnel.socket
+        try:
+            if self._ready(door, select.POLLIN, deadline, stop) and (
+                door.recv(1, socket.MSG_PEEK) != b""
+            ):
+                return door
+        except OSError:
+            pass  # nobody there yet, as below
+        door.close()
+        _check(tunnel, jump, target)
+        return None
+
+    def _dial_through(self, jump: Jump, target: Target, deadline: float) -> socket.socket:
+        """A socket that is connected with the target, by way of the jump host."""
+        tunnel = self._tunnel(jump, target, deadline)
+        reached = tunnel.wait(max(0.0, deadline - self._clock.mono()))
+        if reached and not tunnel.refused:
+            return tunnel.socket
+        tunnel.socket.close()
+        _check(tunnel, jump, target)
+        why = tunnel.refused or "it does not answer"
+        raise ConnectionLostError(
+            f"cannot connect to {target.address}:{target.port} through {jump}: {why}"
+        )
+
+    def _tunnel(self, jump: Jump, target: Target, deadline: float) -> Tunnel:
+        left = max(0.1, deadline - self._clock.mono())
+        return self._jumper.open(jump, target.address, target.port, left)
 
     def _identity(self) -> Identity:
         if self._known is None:
@@ -95,6 +162,15 @@ class SshDialer:
             if poll.poll(max(1.0, 1000 * min(left, _SLICE))):
                 return True
         return False
+
+
+def _check(tunnel: Tunnel, jump: Jump, target: Target) -> None:
+    """Raises SettingsError when the jump host lets nobody through, which no waiting changes."""
+    if tunnel.forbidden:
+        raise SettingsError(
+            f"the jump host {jump} forbids the way to {target.address}: {tunnel.refused}",
+            hints=("set AllowTcpForwarding (and PermitOpen) in its sshd_config",),
+        )
 
 
 def _hurry(door: socket.socket) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..clock import Clock
@@ -10,15 +11,19 @@ from ..errors import InstanceError, ProviderError
 from ..providers.base import Instance, Provider, Traits
 from ..state import Journal
 from ..transport.ssh import Connection
-from .ending import END_WAIT, ask_to_end, end_and_wait
-from .locks import UseLock
-from .ports import Dialer, Reporter, Target
-from .recall import note_loss
+from .book import Book
+from .closing import Closing
+from .ending import end_and_wait, follow
+from .events import GONE, Command, Ended, Lost, Noticed, Released
+from .leases import Keeper
+from .locks import UseLock, key_of
+from .policy import END_WAIT
+from .ports import Dialer, Reporter, Target, target_of
+from .recall import note_loss, note_taken
 
 
 class Surroundings(NamedTuple):
-    """What a held instance works with; one set per fleet and provider. ``loose``: provider and id
-    of what was asked to end and has not been seen gone."""
+    """What a held instance works with; one set per fleet and provider."""
 
     provider: Provider
     journal: Journal
@@ -26,7 +31,9 @@ class Surroundings(NamedTuple):
     reporter: Reporter
     clock: Clock
     connect_timeout: float
-    loose: list[tuple[str, str]]
+    book: Book
+    closing: Closing
+    leases: Keeper
 
 
 class Held:
@@ -35,6 +42,7 @@ class Held:
     End it by exactly one of :meth:`release`, :meth:`end` and :meth:`lost`; the first one counts.
     Connections got from :meth:`connect` are the caller's to close. ``warm``: it was there already.
     ``connecting``: seconds that acquire itself spent on authenticating the first connection.
+    ``health``: a line about its GPUs, where they were examined.
     """
 
     def __init__(
@@ -48,17 +56,23 @@ class Held:
         connecting: float,
         warm: bool,
         keep: bool,
+        health: str = "",
     ) -> None:
         self.instance = instance
         self.host_key = host_key
         self.warm = warm
         self.connecting = connecting
+        self.health = health
         self._around = around
         self._lock = lock
         self._keep = keep
         self._first: Connection | None = first
         self._done = False
         self._guard = threading.Lock()
+
+    @property
+    def _token(self) -> str:
+        return key_of(self.instance)
 
     @property
     def traits(self) -> Traits:
@@ -83,12 +97,17 @@ class Held:
     @property
     def target(self) -> Target:
         """Where it answers and the key it must prove; for ``byoc ssh``."""
-        one = self.instance
-        return Target(one.address, one.port, one.user, self.host_key)
+        return target_of(self.instance, self.host_key)
 
     def look(self) -> Instance:
         """The instance as its provider sees it now: is it gone, and why? Raises ProviderError."""
         return self._around.provider.get(self.instance.id)
+
+    def noticed(self, seconds: float) -> None:
+        """Its cloud takes it back in so many seconds, 0 when it already has: what is rented now is
+        to be somewhere else first, and it is not kept warm."""
+        self._around.book.tell(Noticed(self._token, seconds))
+        note_taken(self._around.journal, self._around.clock, self.instance.offer)
 
     def release(self, idle: float) -> None:
         """Give it up: it stays warm for ``idle`` seconds under its agent's own clock.
@@ -100,9 +119,15 @@ class Held:
             return
         if not self._finish():
             return
-        until = self._around.clock.wall() + idle
-        self._note(state="idle", idle_until=until)
-        self._lock.release()
+        until = self._around.book.now() + idle
+        commands = self._around.book.tell(Released(self._token, until))
+        if commands:  # its cloud takes it away: nobody is to rely on it
+            self._end(commands)
+            return
+        try:
+            self._around.leases.idle(self.instance, until)
+        finally:
+            self._lock.release()
 
     def end(self) -> None:
         """End the instance and wait until its provider says that it is gone.
@@ -110,25 +135,29 @@ class Held:
         Raises InstanceError when it has not ended after a minute, or ProviderError when the
         provider refuses; its lease still ends it, and the next sweep asks again.
         """
-        if not self._finish():
-            return
+        if self._finish():
+            self._end(self._around.book.tell(Ended(self._token)))
+
+    def _end(self, commands: Sequence[Command]) -> None:
+        self._around.leases.drop(self.instance)
+        book, provider, clock = self._around.book, self._around.provider, self._around.clock
         gone = False
         try:
-            try:
-                self._note(state="ending", idle_until=0.0)
-            finally:  # a journal that cannot be written must not keep it alive
-                last = end_and_wait(
-                    self._around.provider, self.instance.id, self._around.clock, END_WAIT
-                )
-            gone = last.state == "gone"
+            self._around.closing.ends(self.instance.provider, self.instance.offer.region)
+            follow(book, provider, clock, commands)
+            life = book.life(self._token)
+            if life is None:  # the journal does not know it
+                gone = end_and_wait(provider, self.instance.id, clock, END_WAIT).state == "gone"
+            else:
+                gone = life.state == GONE
             if not gone:
                 raise InstanceError(
                     f"instance {self.instance.id} has not ended after {END_WAIT:.0f} s",
                     hints=("see `byoc ps`; it ends by its own lease at the latest",),
                 )
-            self._note(state="gone", ended=self._around.clock.wall(), detail=last.detail)
         finally:
             self._lock.release(remove=gone)
+        book.check(self._token)
 
     def lost(self, reason: str) -> None:
         """Note that it stopped answering, and ask its provider to end it.
@@ -138,27 +167,23 @@ class Held:
         """
         if not self._finish():
             return
+        self._around.leases.drop(self.instance)
+        book, around = self._around.book, self._around
         gone = False
         try:
-            self._note(state="lost", detail=reason)
+            last = follow(book, around.provider, around.clock, book.tell(Lost(self._token, reason)))
+            if last is not None:  # of what is gone some clouds tell no more than that
+                note_loss(around.journal, around.clock, last._replace(offer=self.instance.offer))
+            life = book.life(self._token)
+            gone = life is None or life.state == GONE
+        except ProviderError as error:
+            around.reporter.notice(
+                f"instance {self.instance.id} is lost and its provider cannot be asked to end "
+                f"it ({error.message}); its own lease ends it"
+            )
         finally:
-            try:
-                ask_to_end(self._around.provider, self.instance.id, self._around.clock)
-                last = self._around.provider.get(self.instance.id)
-                note_loss(self._around.journal, self._around.clock, last)
-                gone = last.state == "gone"
-                state, ended = ("gone", self._around.clock.wall()) if gone else ("ending", 0.0)
-                detail = "; ".join(text for text in (reason, last.detail) if text)
-                self._note(state=state, ended=ended, detail=detail)
-                if not gone:
-                    self._around.loose.append((last.provider, last.id))
-            except ProviderError as error:
-                self._around.reporter.notice(
-                    f"instance {self.instance.id} is lost and its provider cannot be asked to end "
-                    f"it ({error.message}); its own lease ends it"
-                )
-            finally:
-                self._lock.release(remove=gone)
+            self._lock.release(remove=gone)
+        book.check(self._token)
 
     def _finish(self) -> bool:
         """True for the first caller; drops a connection that nobody took."""
@@ -170,7 +195,3 @@ class Held:
         if first is not None:
             first.close()
         return True
-
-    def _note(self, **changes: str | float | None) -> None:
-        provider = self.instance.provider
-        self._around.journal.update_instance(provider, self.instance.id, **changes)

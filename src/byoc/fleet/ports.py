@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ..providers.base import HostKey
+from ..providers.base import HostKey, Instance
 
 if TYPE_CHECKING:  # `byoc ps` connects to nothing and need not load what does
     import socket
@@ -32,12 +32,21 @@ class Reporter(Protocol):
 
 
 class Target(NamedTuple):
-    """Where a machine answers, and the public host key it must prove to hold."""
+    """Where a machine answers, and the public host key it must prove to hold. ``cloud`` and
+    ``region``: whose it is, which says by what way and through which firewall it is met."""
 
     address: str
     port: int
     user: str
     host_key: str
+    cloud: str = ""
+    region: str = ""
+
+
+def target_of(instance: Instance, host_key: str) -> Target:
+    """How an instance is met."""
+    where = (instance.address, instance.port, instance.user)
+    return Target(*where, host_key, instance.provider, instance.offer.region)
 
 
 class Dialer(Protocol):
@@ -48,6 +57,14 @@ class Dialer(Protocol):
 
     def new_host_key(self) -> HostKey:
         """A fresh host key for a new instance."""
+
+    def ready(self, cloud: str) -> None:
+        """See that machines of this cloud can be reached from here, as far as that is known before
+        there is one: its jump host lets us in. For before a launch.
+
+        Raises SettingsError when a setting is missing or wrong, HostKeyError when another machine
+        answers in the jump host's place, ConnectionLostError when it does not answer.
+        """
 
     def preload(self) -> None:
         """Load what the first connection needs, while there is something else to wait for."""

@@ -6,8 +6,15 @@ import math
 import threading
 
 from ..clock import Clock
-from ..errors import Error, ProviderError, ThrottleError, TransientError
-from ..placement.memory import covers, lasts, refusal_of
+from ..errors import (
+    BadHostError,
+    CapacityError,
+    Error,
+    ProviderError,
+    ThrottleError,
+    TransientError,
+)
+from ..placement.memory import TAKEN, covers, lasts, refusal_of
 from ..placement.told import draws_of
 from ..providers.base import Instance, Survey
 from ..resources import Offer
@@ -17,15 +24,38 @@ PASSING = 60.0
 """Seconds for which a run keeps off what went on throttling, since limits are counted by the
 minute, and off a region that answered nothing."""
 
+QUARANTINE = 1800.0
+"""Seconds for which a type is not asked for in a zone that gave a broken machine of it. What was
+just given back is what the next launch there is likely to get; clouds' own checks take a host out
+of service within minutes to hours. Half an hour without one zone costs little where there are
+others, and where there are none it is not long."""
+
+
+TAKEN_FOR = 1800.0
+"""Seconds for which an offer counts as dearer after an instance of it was taken back; what others
+remember too. A zone that is short of a spot type mostly stays so for a while."""
+
 
 def note_loss(journal: Journal, clock: Clock, instance: Instance) -> None:
-    """Remember why a cloud took an instance away, where it says so: its zone is short."""
-    error = instance.failure
-    if error is None or not lasts(error):
-        return
-    found = refusal_of(error, instance.offer, (), clock.wall())
+    """Remember that a cloud took an instance away, where it says so: its zone is short."""
+    if instance.failure is not None:
+        note_taken(journal, clock, instance.offer, instance.failure)
+
+
+def note_taken(
+    journal: Journal, clock: Clock, offer: Offer, reason: ProviderError | None = None
+) -> None:
+    """Remember that an instance of this offer is taken back, or was: another zone comes first."""
+    error = CapacityError(
+        "a spot instance was taken back" if reason is None else reason.message,
+        vendor_code=reason.vendor_code if reason is not None else TAKEN,
+        request_id=reason.request_id if reason is not None else "",
+        scope="offer",
+        remember=TAKEN_FOR,
+    )
+    found = refusal_of(error, offer, (), clock.wall())
     if found is not None:
-        journal.remember(found)
+        journal.remember(found._replace(error=TAKEN))
 
 
 class Recall:
@@ -94,6 +124,19 @@ class Recall:
             found = found._replace(error=error.code, until=now + seconds)
             with self._lock:
                 self._runs.setdefault(run, {})[found.key] = found
+                self.version += 1
+        return found
+
+    def quarantine(self, error: BadHostError, offer: Offer) -> Refusal | None:
+        """Keep off the offer's type in its zone for a while, in all runs: it gave a broken machine.
+        Returns what is kept."""
+        shut = ProviderError(
+            error.message, scope="type@zone", remember=QUARANTINE, hints=error.hints
+        )
+        found = refusal_of(shut, offer, (), self._clock.wall())
+        if found is not None:
+            found = self._journal.remember(found._replace(error=error.code))
+            with self._lock:
                 self.version += 1
         return found
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +15,11 @@ from ..errors import (
     BootError,
     Error,
     InstanceError,
+    PlacementError,
     ProviderError,
-    ThrottleError,
 )
 from ..providers.base import (
-    EXPIRES_TAG,
+    MESH_TAG,
     OWNER_TAG,
     PRICE_TAG,
     RUN_TAG,
@@ -27,26 +29,56 @@ from ..providers.base import (
     LaunchRequest,
     Provider,
 )
+from ..providers.gates import INSIDE_TAG
 from ..resources import Offer, Resources
 from ..settings import Settings
 from ..state import Attempt, Intent, Journal
 from ..tasks import side_by_side
-from .boot import Boot, Patience
-from .ending import ask_to_end, see_ending
+from .acceptance import Case, accept
+from .admitting import Admitting
+from .book import Book
+from .boot import Boot, Patience, Tools
+from .boot import Reached as Answer
+from .closing import Closing
+from .ending import end_and_wait, follow
+from .events import (
+    ENDING,
+    GONE,
+    UNSURE,
+    Adopted,
+    Command,
+    Found,
+    GaveUp,
+    Launched,
+    Life,
+    Reached,
+    Refuse,
+    Wanted,
+)
+from .events import Closing as Settling
 from .held import Held, Surroundings
-from .locks import UseLock
+from .leases import Keeper, granted
+from .ledger import seen_of
+from .locks import UseLock, key_of
+from .pace import Pace
+from .policy import Policy
 from .ports import Dialer, Reporter, Stop
-from .reconcile import row_of
+from .ways import WayOf, Ways
 
 CONSOLE_LINES = 20
 """Lines of a dead machine's console that are kept: a kernel's or cloud-init's last words."""
 SETTLED_AT_ONCE = 8
 """Instances that are looked after side by side at the end; each is a request or two."""
 
+TRAILING = 90.0
+"""Seconds that the end of a fleet waits for launches that were given up: a cloud's SDK waits up to
+a minute for an answer, and ending what came of it is a request or two."""
+
 
 class Wish(NamedTuple):
     """One acquire: what is wanted, and for whom. ``node`` numbers the instances of one run;
-    ``only``: the keys of an approved plan, empty for any offer."""
+    ``only``: the keys of an approved plan, empty for any offer; ``nodes``: so many are wanted side
+    by side; ``mesh``: others of its owner must reach it."""
 
     resources: Resources
     run: str
@@ -54,11 +86,13 @@ class Wish(NamedTuple):
     keep: bool
     stop: Stop
     only: tuple[str, ...] = ()
+    nodes: int = 1
+    mesh: bool = False
 
 
 class Workshop:
-    """What climbing and attaching work with: the parts of one fleet. ``unsure``: the tokens of
-    launches whose outcome is not known, and their offers. ``loose``: see Surroundings."""
+    """What climbing and attaching work with: the parts of one fleet. ``book``: leads the lives.
+    ``trailing``: threads of launches that were beaten by another one, which end what they made."""
 
     def __init__(
         self,
@@ -69,16 +103,22 @@ class Workshop:
         reporter: Reporter,
         clock: Clock,
         ids: Ids = IDS,
+        book: Book | None = None,
     ) -> None:
         self.settings = settings
         self.journal = journal
         self.providers = providers
-        self.dialer = dialer
+        self.closing = Closing(settings.home, journal, providers, reporter, clock)
+        self.dialer: Dialer = Admitting(dialer, self.closing, clock)
+        self.way_of: WayOf = Ways(settings)
         self.reporter = reporter
         self.clock = clock
         self.ids = ids
-        self.unsure: list[tuple[str, Offer]] = []
-        self.loose: list[tuple[str, str]] = []
+        policy = Policy(max_instances=settings.max_instances)
+        self.book = book or Book(settings.home, journal, clock, policy)
+        self._tools = Tools(self.dialer, reporter, clock, ids, self.book, Pace(clock))
+        self.leases = Keeper(reporter, clock)
+        self.trailing: list[threading.Thread] = []
 
     @property
     def home(self) -> Path:
@@ -94,12 +134,21 @@ class Workshop:
             self.reporter,
             self.clock,
             self.settings.connect_timeout,
-            self.loose,
+            self.book,
+            self.closing,
+            self.leases,
         )
 
     def boot(self, provider: str) -> Boot:
         """A boot on this provider."""
-        return Boot(self.providers[provider], self.dialer, self.reporter, self.clock, self.ids)
+        return Boot(self.providers[provider], self._tools)
+
+    def beside(self, reporter: Reporter) -> Workshop:
+        """The same parts, for one of several launches side by side, telling another reporter."""
+        found = copy.copy(self)
+        found.reporter = reporter
+        found._tools = self._tools._replace(reporter=reporter)
+        return found
 
     def attempt(self, wish: Wish, offer: Offer, outcome: str = "open", reason: str = "") -> Attempt:
         """A new attempt of the wish's run, on disk."""
@@ -110,29 +159,32 @@ class Workshop:
     def drop(self, instance: Instance, lock: UseLock, why: str) -> None:
         """End an instance that is of no use; when that fails, the next sweep goes on trying.
 
-        The journal may be what failed, so the provider is asked whatever becomes of the note. One
-        that its provider says is gone needs no asking.
+        The journal may be what failed, so the provider is asked whatever becomes of the note, for
+        which StateError is raised at last. One that its provider says is gone needs no asking.
         """
-        provider, gone = self.providers[instance.provider], instance.state == "gone"
-        name = (instance.provider, instance.id)
+        token = key_of(instance)
+        life = self.book.life(token)
+        if life is not None and not life.id:  # stopped right behind the cloud's answer
+            self.book.tell(Launched(token, instance.id), instance)
+        self._end(instance, lock, self.book.tell(GaveUp(token, why)))
+
+    def _end(self, instance: Instance, lock: UseLock, commands: Sequence[Command]) -> None:
+        token, gone = key_of(instance), False
+        provider = self.providers[instance.provider]
         try:
-            self.journal.update_instance(*name, state="ending", detail=why)
+            follow(self.book, provider, self.clock, commands)
+            life = self.book.life(token)
+            if life is None:  # the journal does not know it
+                end_and_wait(provider, instance.id, self.clock, 0.0)
+            gone = life is not None and life.state == GONE
+        except ProviderError as error:
+            self.reporter.notice(
+                f"instance {instance.id} could not be ended ({error.message}); byoc asks "
+                "again later, and its own lease ends it"
+            )
         finally:
-            try:
-                if not gone:
-                    ask_to_end(provider, instance.id, self.clock)
-                    gone = provider.get(instance.id).state == "gone"
-                if not gone:
-                    self.loose.append(name)
-            except ProviderError as error:
-                self.reporter.notice(
-                    f"instance {instance.id} could not be ended ({error.message}); byoc asks "
-                    "again later, and its own lease ends it"
-                )
-            finally:
-                lock.release(remove=gone)
-        if gone:
-            self.journal.update_instance(*name, state="gone", ended=self.clock.wall())
+            lock.release(remove=gone)
+        self.book.check(token)
 
     def settle(self) -> None:
         """End what launches have made after all whose answers were lost, and see that what was
@@ -140,37 +192,49 @@ class Workshop:
 
         What cannot be seen yet stays with its open intent, for the next sweep.
         """
-        for token, offer in self.unsure:
-            mark = {OWNER_TAG: self.journal.owner, TOKEN_TAG: token}
-            try:
-                found = self.providers[offer.cloud].list(mark, (offer.region,))
-            except ProviderError as error:
-                self.reporter.notice(f"a launch on {offer.key()} is not settled: {error.message}")
-                continue
-            intent = self.journal.intent(token)
-            lock = UseLock.take(self.home, token) if found else None
-            if lock is not None:  # else a sweep has found it, and somebody uses it
-                why = "its launch was given up"
-                self.journal.put_instance(row_of(found[0], intent))
-                self.journal.update_intent(token, "closed", instance_id=found[0].id, detail=why)
-                self.drop(found[0], lock, why)
-        self.unsure.clear()
-        loose = dict.fromkeys(self.loose)
-        self.loose.clear()
-        side_by_side([partial(self._see_ending, *name) for name in loose], SETTLED_AT_ONCE)
+        self._await_trailing()
+        lives = self.book.mine()
+        works = [partial(self._find_again, one) for one in lives if one.state == UNSURE]
+        works += [partial(self._see_ending, one) for one in lives if one.state == ENDING]
+        side_by_side(works, SETTLED_AT_ONCE)
+        self.closing.finish()
 
-    def _see_ending(self, provider: str, instance_id: str) -> None:
-        try:
-            last = see_ending(self.providers[provider], instance_id, self.clock)
-        except ProviderError as error:
-            self.reporter.notice(f"instance {instance_id} could not be ended: {error.message}")
-            return
-        if last.state == "gone":
-            ended = self.clock.wall()
-            self.journal.update_instance(provider, instance_id, state="gone", ended=ended)
-        elif last.state != "ending":
+    def _await_trailing(self) -> None:
+        deadline = self.clock.mono() + TRAILING
+        for thread in self.trailing:
+            thread.join(max(0.0, deadline - self.clock.mono()))
+        late = [thread for thread in self.trailing if thread.is_alive()]
+        self.trailing.clear()
+        if late:
             self.reporter.notice(
-                f"instance {instance_id} goes on although its cloud was asked to end it; its own "
+                f"{len(late)} launches that were given up have not been answered yet; byoc ends "
+                "what comes of them when it runs next, and their own leases do"
+            )
+
+    def _find_again(self, life: Life) -> None:
+        """Look once more for what a launch has made whose answer was lost, and end it."""
+        mark = {OWNER_TAG: self.journal.owner, TOKEN_TAG: life.token}
+        try:
+            found = self.providers[life.provider].list(mark, (life.region,))
+        except ProviderError as error:
+            place = f"{life.provider}/{life.region}"
+            self.reporter.notice(f"a launch in {place} is not settled: {error.message}")
+            return
+        lock = UseLock.take(self.home, life.token) if found else None
+        if lock is not None:  # else a sweep has found it, and somebody uses it
+            commands = self.book.tell(Found(life.token, seen_of(found[0])), found[0])
+            self._end(found[0], lock, commands)
+
+    def _see_ending(self, life: Life) -> None:
+        try:
+            commands = self.book.tell(Settling(life.token))
+            last = follow(self.book, self.providers[life.provider], self.clock, commands)
+        except ProviderError as error:
+            self.reporter.notice(f"instance {life.id} could not be ended: {error.message}")
+            return
+        if last is not None and last.state not in ("gone", "ending"):
+            self.reporter.notice(
+                f"instance {life.id} goes on although its cloud was asked to end it; its own "
                 "lease ends it"
             )
 
@@ -202,64 +266,61 @@ def rent(shop: Workshop, offer: Offer, wish: Wish, seq: int, alone: bool) -> Hel
         raise Failed(busy, "", True)
     boot = shop.boot(offer.cloud)
     try:
-        request = _intend(shop, offer, wish, token)
-    except BaseException:
-        lock.release()
-        raise
-    try:
-        instance = boot.launch(request, wish.stop, alone)
+        shop.dialer.ready(offer.cloud)
+        request = _intend(shop, offer, wish, boot, token, alone)
     except Error as error:
-        raise _not_launched(shop, boot, request, lock, error) from error
+        lock.release(remove=isinstance(error, PlacementError))
+        raise Failed(error, "", True) from error
     except BaseException:
-        shop.unsure.append((token, offer))
         lock.release()
         raise
     try:
-        shop.journal.put_instance(row_of(instance)._replace(host_key=request.host_key.public))
-        shop.journal.update_intent(token, "launched", instance_id=instance.id)
+        instance = boot.launch(request, wish.stop)
         shop.dialer.preload()  # takes as long as a local boot, and nothing else is to be done
         return reach(shop, boot, instance, request.host_key.public, lock, wish)
     except BaseException as error:  # whatever it is, the instance must not outlive it
         why = error.message if isinstance(error, Error) else type(error).__name__
-        shop.drop(boot.seen or instance, lock, why)
-        shop.journal.update_intent(token, "closed", detail=why)
+        made, sure = boot.seen, True
+        if made is None:
+            sure = _not_launched(shop, boot, token, lock, why)
+        else:
+            shop.drop(made, lock, why)
         if isinstance(error, Error):
-            raise Failed(error, instance.id, True) from error
+            raise Failed(error, made.id if made is not None else "", sure) from error
         raise
 
 
-def _not_launched(
-    shop: Workshop, boot: Boot, request: LaunchRequest, lock: UseLock, error: Error
-) -> Failed:
-    """What is to be told of a launch that gave nothing, once it is on disk. Where its outcome is
-    not known, the intent stays open for the sweep."""
-    if not isinstance(error, ProviderError):
-        lock.release()
-        return Failed(error, "", True)
-    sure = not (boot.unsure or isinstance(error, ThrottleError))
-    if sure:
-        shop.journal.update_intent(request.token, "failed", detail=error.message)
-    else:
-        shop.unsure.append((request.token, request.offer))
+def _not_launched(shop: Workshop, boot: Boot, token: str, lock: UseLock, why: str) -> bool:
+    """Let go of a launch that gave nothing; whether that is sure. Where its outcome is not known,
+    the intent stays open for the sweep."""
+    if not any(isinstance(one, Refuse) for one in boot.todo):  # interrupted on the way
+        shop.book.tell(GaveUp(token, why))
+    sure = Refuse(token, "refused") in boot.todo
     lock.release(remove=sure)
-    return Failed(error, "", sure)
+    return sure
 
 
-def _intend(shop: Workshop, offer: Offer, wish: Wish, token: str) -> LaunchRequest:
+def _intend(
+    shop: Workshop, offer: Offer, wish: Wish, boot: Boot, token: str, alone: bool
+) -> LaunchRequest:
     """The launch request, after its intent has reached the disk.
 
     The private host key is in this process's memory only: no other process asks for this token
-    again. After a crash the sweep adopts what was launched by the public key in the intent.
+    again. After a crash the sweep adopts what was launched by the public key in the intent. Raises
+    PlacementError where a limit speaks against it.
     """
-    now, settings = shop.clock.wall(), shop.settings
+    now, settings = shop.book.now(), shop.settings
     key: HostKey = shop.dialer.new_host_key()
+    public = shop.way_of(offer.cloud).public
     price = "" if offer.price is None else f"{offer.price:.6g}"
     tags = {
         OWNER_TAG: shop.journal.owner,
         RUN_TAG: wish.run,
         TOKEN_TAG: token,
-        EXPIRES_TAG: str(int(now + settings.boot_lease)),
+        **granted(now, settings.lifetime),
         PRICE_TAG: price,
+        **({MESH_TAG: "1"} if wish.mesh else {}),
+        **({} if public else {INSIDE_TAG: "1"}),
     }
     request = LaunchRequest(
         token,
@@ -270,12 +331,33 @@ def _intend(shop: Workshop, offer: Offer, wish: Wish, token: str) -> LaunchReque
         settings.boot_lease,
         disk=wish.resources.disk,
         lifetime=settings.lifetime,
+        mesh=wish.mesh,
+        public=public,
     )
     deadline = now + settings.boot_timeout
-    shop.journal.open_intent(
-        Intent(token, offer.cloud, offer, tags, key.public, wish.run, now, deadline)
+    intent = Intent(
+        token, offer.cloud, offer, tags, key.public, wish.run, now, deadline, node=wish.node
     )
+    wanted = Wanted(token, offer.cloud, offer.region, wish.run, wish.node, deadline, alone)
+    boot.todo = shop.book.tell(wanted, intent=intent)
+    for one in boot.todo:
+        if isinstance(one, Refuse):
+            raise _capped(shop, wish, one.why)
+    shop.closing.opens(offer.cloud, offer.region)  # behind the intent: see there
     return request
+
+
+def _capped(shop: Workshop, wish: Wish, why: str) -> PlacementError:
+    if why == "launches":
+        return PlacementError(
+            f"run {wish.run} has launched too many instances already",
+            hints=(f"see `byoc why {wish.run}` for what became of them",),
+        )
+    return PlacementError(
+        f"{shop.settings.max_instances} instances of this installation live or may do so, and "
+        "the setting max_instances allows no more",
+        hints=("end some: byoc ps, then byoc down ID", "or raise max_instances"),
+    )
 
 
 def reach(
@@ -283,28 +365,48 @@ def reach(
 ) -> Held:
     """Wait for a booting instance and hold it. Raises as :meth:`Boot.reach`; a BootError has the
     end of the machine's console, where the cloud keeps one."""
-    settings = shop.settings
+    settings, token = shop.settings, key_of(instance)
     patience = Patience(settings.boot_timeout, settings.connect_timeout, wish.stop)
+    if boot.seen is None:  # it was launched by another client
+        deadline = shop.book.now() + settings.boot_timeout
+        boot.adopt(Adopted(token, wish.run, wish.node, deadline))
     try:
         reached = boot.reach(instance, host_key, patience)
     except BootError as error:
         _read_console(shop, instance, error)
         raise
-    row = row_of(reached.instance)._replace(host_key=host_key, run=wish.run)
-    shop.journal.put_instance(row._replace(reached=shop.clock.wall()))
-    if row.token:
-        shop.journal.update_intent(row.token, "closed", instance_id=row.id, detail="reached")
-    shop.journal.add_run_instance(wish.run, f"{row.provider}/{row.id}")
+    health = _examine(shop, reached, wish)
+    shop.book.tell(Reached(token), reached.instance)
+    shop.journal.add_run_instance(wish.run, f"{instance.provider}/{instance.id}")
+    shop.leases.hold(shop.providers[instance.provider], reached.instance, wish.run)
     return Held(
         reached.instance,
         host_key,
-        shop.around(row.provider),
+        shop.around(instance.provider),
         lock,
         first=reached.connection,
         connecting=reached.connecting,
         warm=False,
         keep=wish.keep,
+        health=health,
     )
+
+
+def _examine(shop: Workshop, reached: Answer, wish: Wish) -> str:
+    """See that its GPUs are what was offered, and sound; one line about them, empty where there are
+    none. Raises as :func:`byoc.fleet.acceptance.accept`."""
+    instance, traits = reached.instance, shop.providers[reached.instance.provider].traits
+    offer = instance.offer
+    if not (offer.gpu_count and shop.settings.accept_gpus) or traits.shared_host:
+        return ""
+    own_image = f"{offer.cloud}.image" in shop.settings.options
+    case = Case(instance.id, offer, traits.python, own_image)
+    shop.reporter.stage("connect", "wait", "waiting for a look at its GPUs")
+    try:
+        return accept(reached.connection, case, shop.clock, wish.stop)
+    except BaseException:
+        reached.connection.close()
+        raise
 
 
 def _read_console(shop: Workshop, instance: Instance, error: BootError) -> None:

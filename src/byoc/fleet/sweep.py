@@ -1,4 +1,7 @@
-"""The sweep: replay open intents, believe the providers, rebuild what the journal lost."""
+"""The sweep: ask the providers what there is, and do what follows from it.
+
+What follows is decided by the reducer (:mod:`byoc.fleet.listing`); here are the requests.
+"""
 
 from __future__ import annotations
 
@@ -13,35 +16,31 @@ from ..errors import ProviderError
 from ..providers.base import OWNER_TAG, TOKEN_TAG, Instance, Provider
 from ..state import Journal
 from ..tasks import side_by_side
-from .locks import UseLock, alive, holder, key_of
+from .book import Book, Ruled
+from .ending import passing
+from .events import CLOSED, GONE, End, EndAccepted, EndFailed, Life, Look, Looked, LookFailed, Tell
+from .ledger import seen_of
+from .listing import NO_CLIENT, forged
+from .locks import UseLock, alive
 from .ports import Reporter
-from .reconcile import (
-    LIST_GRACE,
-    Ask,
-    Change,
-    CloseIntent,
-    EndAgain,
-    Put,
-    View,
-    reconcile,
-    row_of,
-)
 
 RECENT = 3600.0
 """Seconds after its end for which an instance's region is still looked at: one whose end was only
 claimed would be seen there."""
+AT_ONCE = 8
+"""Instances looked at, or ended, at the same moment; each is a request or two."""
 
 
 class Swept(NamedTuple):
     """What a sweep saw; it fills these while it looks.
 
     ``listed``: provider -> its instances of this owner, now. ``failed``: the providers that could
-    not be asked, and why. ``changes``: what was done.
+    not be asked, and why. ``changes``: lives as the lists have changed them.
     """
 
     listed: dict[str, list[Instance]]
     failed: dict[str, ProviderError]
-    changes: list[Change]
+    changes: list[Life]
 
     def instances(self) -> list[Instance]:
         """All that were listed."""
@@ -55,18 +54,21 @@ class Sweeper:
         self,
         home: Path,
         journal: Journal,
+        book: Book,
         providers: Mapping[str, Provider],
         reporter: Reporter,
         clock: Clock,
     ) -> None:
         self._home = home
         self._journal = journal
+        self._book = book
         self._providers = providers
         self._reporter = reporter
         self._clock = clock
         self._turn = threading.Lock()
         self._latest: tuple[int, tuple[str, ...], Swept] = (0, (), Swept({}, {}, []))
         self._begun = 0
+        self._told: set[Tell] = set()
 
     def sweep(self, names: Iterable[str]) -> Swept:
         """Ask the providers of ``names``, and those of live rows, for what is ours; then reconcile.
@@ -89,32 +91,25 @@ class Sweeper:
             return swept
 
     def _sweep(self, names: Sequence[str]) -> Swept:
-        swept = self._list(names)
+        swept = Swept({}, {}, [])
         # the lists first, the journal second: what is added in between waits for the next sweep
-        locks: dict[str, UseLock] = {}
-        settled: set[str] = set()
-        try:
-            view, held = self._view(swept, locks)
-            swept.changes.extend(
-                reconcile(view, swept.listed, held, self._clock.wall(), self._stays(swept))
-            )
-            for change in swept.changes:
-                self._apply(change, swept)
-            settled = {c.token for c in swept.changes if isinstance(c, CloseIntent)}
-        finally:
-            for token, lock in locks.items():
-                here = any(i.tags.get(TOKEN_TAG) == token for i in swept.instances())
-                lock.release(remove=token in settled and not here)
+        asked = self._book.now()
+        where = self._list(names, swept)
+        for name, instances in swept.listed.items():
+            traits = self._providers[name].traits
+            ruled = self._book.lists(name, where[name], instances, asked, traits)
+            swept.listed[name] = [
+                one
+                for one in instances
+                if not forged(seen_of(one), one.tags.get(TOKEN_TAG, ""), origins=traits.origins)
+            ]
+            swept.changes.extend(ruled.changes)
+            self._carry_out(name, ruled, swept)
         self._lose_runs()
         return swept
 
-    def _stays(self, swept: Swept) -> set[str]:
-        """The providers whose machines are paid for after they have shut themselves down."""
-        ending = {i.provider for i in swept.instances() if i.state == "ending"}
-        return {name for name in ending if self._providers[name].traits.self_end != "gone"}
-
-    def _list(self, names: Sequence[str]) -> Swept:
-        swept = Swept({}, {}, [])
+    def _list(self, names: Sequence[str], swept: Swept) -> dict[str, tuple[str, ...]]:
+        """Ask for the lists; returns the regions that each is of."""
         where = self._regions()
         asked: dict[str, tuple[str, ...]] = {}
         for name in dict.fromkeys([*names, *where]):
@@ -129,7 +124,7 @@ class Sweeper:
         for name in swept.listed:
             if not asked[name] and self._journal.unlisted(name):
                 self._journal.set_listed(name)
-        return swept
+        return asked
 
     def _regions(self) -> dict[str, set[str]]:
         """By provider, the regions where something of ours is, may come to be, or was lately."""
@@ -149,65 +144,74 @@ class Sweeper:
         else:
             swept.listed[name] = [one for one in found if one.kind == "instance"]
 
-    def _view(self, swept: Swept, locks: dict[str, UseLock]) -> tuple[View, set[str]]:
-        """The journal's side, and the lock names that live clients hold.
+    def _carry_out(self, name: str, ruled: Ruled, swept: Swept) -> None:
+        """Do what a list led to, and let go of its locks."""
+        ends = [one for one in ruled.commands if isinstance(one, End)]
+        looks = [one for one in ruled.commands if isinstance(one, Look)]
+        closed = {one.token for one in ruled.changes if one.state in CLOSED}
+        busy = {one.token for one in ends}
+        for token, lock in ruled.locks.items():
+            if token not in busy:
+                lock.release(remove=token in closed)
+        works = [partial(self._end, name, one, ruled.locks[one.token], swept) for one in ends]
+        side_by_side([*works, *(partial(self._look, name, one, swept) for one in looks)], AT_ONCE)
+        for one in ruled.commands:
+            if isinstance(one, Tell) and one not in self._told:
+                self._told.add(one)
+                self._reporter.notice(_told(one))
 
-        The intents that nobody holds are locked here, so that nobody else settles them meanwhile.
-        """
-        held = set()
-        intents = self._journal.intents()
-        for intent in intents:
-            lock = UseLock.take(self._home, intent.token)
-            if lock is None:
-                held.add(intent.token)
-            else:
-                locks[intent.token] = lock
-        # one that was settled before we had its lock needs nothing more
-        still_open = {intent.token for intent in self._journal.intents()} if locks else held
-        rows = self._journal.instances()
-        keys = {key_of(one) for one in swept.instances()} | {row.token for row in rows if row.token}
-        held |= {key for key in keys if key not in locks and holder(self._home, key)}
-        return View([one for one in intents if one.token in still_open], rows), held
-
-    def _apply(self, change: Change, swept: Swept) -> None:
-        if isinstance(change, CloseIntent):
-            self._journal.update_intent(
-                change.token, change.state, instance_id=change.instance_id, detail=change.detail
-            )
-        elif isinstance(change, Put):
-            self._journal.put_instance(change.row)
-        elif isinstance(change, Ask):
-            self._ask(change, swept)
-        else:
-            self._end_again(change, swept)
-
-    def _ask(self, change: Ask, swept: Swept) -> None:
-        row = change.row
+    def _look(self, name: str, look: Look, swept: Swept) -> None:
+        """Ask by id for what the list lacks."""
         try:
-            now = self._providers[row.provider].get(row.id)
+            now = self._providers[name].get(look.id)
         except ProviderError as error:
-            swept.failed[row.provider] = error
+            swept.failed[name] = error
+            self._book.tell(LookFailed(look.token))
             return
-        if now.state != "gone":
-            self._journal.put_instance(row_of(now, row=row))
-        elif now.detail or self._clock.wall() - row.started > LIST_GRACE:
-            detail = "; ".join(dict.fromkeys(text for text in (row.detail, now.detail) if text))
-            self._journal.update_instance(
-                row.provider, row.id, state="gone", ended=self._clock.wall(), detail=detail
-            )
-            if row.token and (lock := UseLock.take(self._home, row.token)):
+        self._book.tell(Looked(look.token, seen_of(now)), now)
+        life = self._book.life(look.token)
+        if life is not None and life.state == GONE:
+            lock = UseLock.take(self._home, look.token)
+            if lock is not None:
                 lock.release(remove=True)
 
-    def _end_again(self, change: EndAgain, swept: Swept) -> None:
-        row = change.row
+    def _end(self, name: str, end: End, lock: UseLock, swept: Swept) -> None:
+        """End an instance that nobody holds, after one more look at it."""
+        provider, gone = self._providers[name], False
         try:
-            self._providers[row.provider].terminate(row.id)
+            now = provider.get(end.id)
+            self._book.tell(Looked(end.token, seen_of(now)), now)
+            life = self._book.life(end.token)
+            gone = life is not None and life.state == GONE
+            if not gone and now.tags.get(TOKEN_TAG, end.token) == end.token:
+                provider.terminate(end.id)
+                self._book.tell(EndAccepted(end.token))
+                if life is not None and life.why == NO_CLIENT:
+                    self._reporter.notice(f"instance {end.id} had no client any more: it is ended")
         except ProviderError as error:
-            swept.failed[row.provider] = error
-            self._reporter.notice(f"instance {row.id} still cannot be ended: {error.message}")
+            swept.failed[name] = error
+            self._book.tell(EndFailed(end.token, again=passing(error)))
+            self._reporter.notice(f"instance {end.id} still cannot be ended: {error.message}")
+        finally:
+            lock.release(remove=gone)
 
     def _lose_runs(self) -> None:
         """Runs whose client is no more did not end by themselves."""
         for run in self._journal.runs(status="running"):
             if run.pid and not alive(run.pid):
                 self._journal.end_run(run.id, "lost", ended=self._clock.wall())
+
+
+def _told(tell: Tell) -> str:
+    names = ", ".join(tell.ids)
+    if tell.what == "forged":
+        return f"left alone at {tell.provider}: byoc's tags are on {names}, which byoc did not make"
+    if tell.what == "shrunk":
+        return (
+            f"the list of {tell.provider} suddenly lacks {names}: nothing is concluded from it, "
+            "each is asked for by its id"
+        )
+    return (
+        f"{len(tell.ids)} instances at {tell.provider} have no client any more, too many to end "
+        "them unasked: see `byoc ps`, and end them with `byoc down` or `byoc reap`"
+    )

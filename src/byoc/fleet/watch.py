@@ -19,10 +19,14 @@ from ..resources import Offer
 from ..settings import Settings
 from ..state import InstanceRow, Journal
 from ..tasks import side_by_side
-from .ending import END_WAIT, end_and_wait
+from .book import Book
+from .closing import Closing
+from .ending import end_and_wait, follow
+from .events import GONE, Command, Ended
+from .ledger import row_of
 from .locks import holder, key_of
+from .policy import END_WAIT, Policy
 from .ports import Reporter
-from .reconcile import row_of
 from .registry import registry
 from .sweep import Sweeper, Swept
 
@@ -73,7 +77,10 @@ class Watch:
         self._providers = providers
         self._reporter = reporter
         self._clock = clock
-        self._sweeper = Sweeper(settings.home, journal, providers, reporter, clock)
+        policy = Policy(max_instances=settings.max_instances)
+        self._book = Book(settings.home, journal, clock, policy)
+        self._sweeper = Sweeper(settings.home, journal, self._book, providers, reporter, clock)
+        self._closing = Closing(settings.home, journal, providers, reporter, clock)
         self._told = False
 
     @property
@@ -87,12 +94,7 @@ class Watch:
 
     def ps(self) -> list[Row]:
         """What there is now, oldest first. A provider that cannot be asked is told by a notice."""
-        swept = self.sweep()
-        for name, error in swept.failed.items():
-            self._reporter.notice(f"{name} could not be asked: {error.message}")
-        rows = {(row.provider, row.id): row for row in self.journal.instances()}
-        found = [self._row(one, rows.get((one.provider, one.id))) for one in swept.instances()]
-        return sorted(found, key=lambda row: (row.started, row.id))
+        return list(self._shown())
 
     def down(self, ids: Sequence[str] | None = None) -> list[Row]:
         """End instances by id (or the beginning of one) or by run id; None ends all of ours.
@@ -100,11 +102,16 @@ class Watch:
         Returns what was ended, once each is gone. Raises NotFoundError for an id that names none,
         before anything is ended, and InstanceError when one has not ended after a minute.
         """
-        rows = self.ps()
-        chosen = rows if ids is None else _chosen(rows, ids)
+        tokens = self._shown()
+        chosen = list(tokens) if ids is None else _chosen(list(tokens), ids)
+        begun = [
+            (row, tokens[row], self._book.tell(Ended(tokens[row], "ended by `byoc down`")))
+            for row in chosen
+        ]
         for row in chosen:
-            self.journal.update_instance(row.provider, row.id, state="ending", idle_until=0.0)
-        failures = side_by_side([partial(self._end, row) for row in chosen], _AT_ONCE)
+            self._closing.ends(row.provider, row.offer.region)
+        failures = side_by_side([partial(self._end, *one) for one in begun], _AT_ONCE)
+        self._closing.finish()
         if any(failures):
             raise InstanceError(
                 f"not ended: {'; '.join(filter(None, failures))}",
@@ -119,6 +126,18 @@ class Watch:
             self._reporter.notice(self.journal.recovered)
         self._told = True
         return self._sweeper.sweep(names)
+
+    def _shown(self) -> dict[Row, str]:
+        """The rows of what there is, oldest first, each with its lock's name."""
+        swept = self.sweep()
+        for name, error in swept.failed.items():
+            self._reporter.notice(f"{name} could not be asked: {error.message}")
+        rows = {(row.provider, row.id): row for row in self.journal.instances()}
+        found = [
+            (self._row(one, rows.get((one.provider, one.id))), key_of(one))
+            for one in swept.instances()
+        ]
+        return dict(sorted(found, key=lambda pair: (pair[0].started, pair[0].id)))
 
     def _row(self, instance: Instance, known: InstanceRow | None) -> Row:
         row = known or row_of(instance)
@@ -142,18 +161,21 @@ class Watch:
             detail=instance.detail or row.detail,
         )
 
-    def _end(self, row: Row) -> str:
+    def _end(self, row: Row, token: str, commands: Sequence[Command]) -> str:
         """End one and wait until it is gone; what to complain about, if anything."""
+        provider = self._providers[row.provider]
         try:
-            last = end_and_wait(self._providers[row.provider], row.id, self._clock, END_WAIT)
+            last = follow(self._book, provider, self._clock, commands)
+            life = self._book.life(token)
+            if life is None:  # made by hand: the journal does not know it
+                last = end_and_wait(provider, row.id, self._clock, END_WAIT)
         except ProviderError as error:
             return f"{row.id}: {error.message}"
-        if last.state != "gone":
-            return f"{row.id}: still {last.state} after {END_WAIT:.0f} s"
-        ended = self._clock.wall()
-        detail = last.detail or "ended by `byoc down`"
-        self.journal.update_instance(row.provider, row.id, state="gone", ended=ended, detail=detail)
-        return ""
+        gone = last is not None and last.state == "gone" if life is None else life.state == GONE
+        if gone:
+            return ""
+        state = last.state if last is not None else row.state
+        return f"{row.id}: still {state} after {END_WAIT:.0f} s"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..resources import Offer
@@ -76,6 +77,61 @@ def expect(offer: Offer, history: History, work: float = WORK) -> Expected:
     again = 1 / chance - 1
     cost = offer.price * hours / chance + again * lost * (offer.price + WAITING)
     return Expected(0.0 if offer.cloud == LOCAL else cost, boot, chance, seen)
+
+
+def billed(offer: Offer, seconds: float) -> float | None:
+    """Dollars for an instance that ran so long; None when its price is not known."""
+    if offer.price is None:
+        return None
+    return offer.price * max(offer.minimum, seconds) / 3600
+
+
+class Hedge(NamedTuple):
+    """What asking for several offers at once costs beside the one that is kept. ``extra``: dollars
+    at most; None when a price is not known. ``keys``: of the offers. ``hourly``: those that bill
+    far more than a boot, each with the seconds. ``dearest``: dollars an hour of the dearest, on
+    which the work may run."""
+
+    extra: float | None
+    keys: tuple[str, ...]
+    hourly: tuple[tuple[str, float], ...]
+    dearest: float | None
+
+
+def hedge(offers: Sequence[Offer], history: History) -> Hedge:
+    """The price of hedging with these offers.
+
+    Each one that is not kept has cost its smallest bill, or the time that it booted, whichever is
+    longer. Nobody knows which is kept: the sum leaves out the cheapest to give up, so it is the
+    most.
+    """
+    lost, hourly = [], []
+    for one in offers:
+        boot = expect(one, history).boot
+        if one.minimum > 2 * boot:
+            hourly.append((one.key(), one.minimum))
+        lost.append(billed(one, boot))
+    known = [each for each in lost if each is not None]
+    unknown = len(known) < len(lost)
+    extra = None if unknown else sum(known) - min(known, default=0.0)
+    dearest = None if unknown else max((one.price or 0.0 for one in offers), default=0.0)
+    return Hedge(extra, tuple(one.key() for one in offers), tuple(hourly), dearest)
+
+
+def hedge_words(found: Hedge) -> str:
+    """For people, a sentence without an end."""
+    count = len(found.keys)
+    if found.extra is None or found.dearest is None:
+        price = "costs more, how much is not known: a price is missing"
+    else:
+        price = (
+            f"costs up to {dollars(found.extra)} more, and the work may run on the dearest of them "
+            f"at {dollars(found.dearest)} an hour"
+        )
+    text = f"a hedge of {count}: {count} offers are asked for at once, the first sound one is kept"
+    text = f"{text} and the others are ended; it {price}"
+    billed = [f"{key} bills {span(seconds)} at least" for key, seconds in found.hourly]
+    return "; ".join((text, *billed))
 
 
 def words(offer: Offer, expected: Expected, work: float = WORK) -> str:

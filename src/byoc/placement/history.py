@@ -15,7 +15,9 @@ month says little of today."""
 MOST = 500
 """Attempts that are looked at, the latest ones: more than a person makes in a week, and read in a
 few milliseconds."""
-_CHANCE = frozenset({"capacity", "boot", "transient", "throttle", "unclassified", "instance"})
+_CHANCE = frozenset(
+    {"capacity", "boot", "bad-host", "transient", "throttle", "unclassified", "instance"}
+)
 """Errors that another try may not meet. A quota or a missing permission is no matter of chance: it
 is remembered as such."""
 

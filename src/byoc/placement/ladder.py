@@ -19,6 +19,10 @@ from .memory import Memory
 from .rules import Rules
 from .told import Told
 
+AFTER_ONE_WAS_TAKEN = 3.0
+"""By so much an offer counts as dearer for a while after its cloud took an instance of it back: the
+pool is short there, and work that is begun a third time costs as much. Other zones of a type cost
+about the same, and so come first; what is far dearer does not."""
 _LONGEST = 160
 """Characters of a vendor's message that a reason quotes."""
 
@@ -51,12 +55,14 @@ class _Step(NamedTuple):
     rank: int
     zone: int
     expected: Expected
+    taken: Refusal | None = None
 
     def order(self) -> tuple[int, bool, float, str, str, str, str, int, str]:
         one = self.offer
+        cost = self.expected.cost * (AFTER_ONE_WAS_TAKEN if self.taken else 1.0)
         place = (one.cloud, one.region, one.type, one.market)
         unknown = one.price is None
-        return (self.rank, unknown, self.expected.cost, *place, self.zone, one.zone)
+        return (self.rank, unknown, cost, *place, self.zone, one.zone)
 
 
 class _Scene:
@@ -126,7 +132,8 @@ class _Scene:
                 if reason := reason or self._shut(one):
                     self.refused.append(Rung(one, reason))
                 else:
-                    yield _Step(one, rank, number, expect(one, history, self.work))
+                    cost = expect(one, history, self.work)
+                    yield _Step(one, rank, number, cost, self.memory.taken(one))
 
     def _zones(self, offer: Offer) -> list[Offer]:
         """The offer in each zone that sells it, as it is while that is not known; none when no
@@ -217,7 +224,7 @@ def ladder(
         steps.sort(key=_Step.order)
     if not steps:
         raise nothing(resources, scene.refused, scene.standing())
-    rungs = tuple(Rung(step.offer, _reason(step, work)) for step in steps)
+    rungs = tuple(Rung(step.offer, _reason(step, work, snapshot.now)) for step in steps)
     return Ladder(rungs, tuple(scene.refused))
 
 
@@ -253,6 +260,8 @@ def _position(offer: Offer, place: Mapping[str, int]) -> int:
     return place.get(offer.key(), place.get(offer._replace(zone="").key(), len(place)))
 
 
-def _reason(step: _Step, work: float) -> str:
+def _reason(step: _Step, work: float, now: float) -> str:
     text = words(step.offer, step.expected, work)
+    if step.taken is not None:
+        text += f"; one was taken back {span(max(0.0, now - step.taken.at))} ago"
     return f"choice {step.rank + 1} of GPU, {text}" if step.rank else text

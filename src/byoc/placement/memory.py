@@ -37,6 +37,9 @@ from ..providers.base import Draw
 from ..resources import Offer
 from ..state import Refusal
 
+TAKEN = "preempted"
+"""In place of a refusal's error: nothing was refused, an instance was taken back. Its offer is not
+left out, since nobody said that there is no other, but what is as good is tried before it."""
 _SCOPES = ("offer", "type@zone", "zone", "bucket", "spot", "region", "cloud")
 _PERSONAL = ("cloud", "spot", "type")
 _LOOKS_AT = {
@@ -185,11 +188,15 @@ class Memory:
         self._buckets: dict[tuple[str, str], list[Refusal]] = {}
         self._clouds: set[str] = set()
         self._zones: dict[_Key, tuple[str, ...]] = {}
+        self._taken: dict[_Key, Refusal] = {}
         for one in refusals:
             if one.until > now:
                 self._add(one)
 
     def _add(self, one: Refusal) -> None:
+        if one.error == TAKEN:
+            self._taken[_key(one)] = one
+            return
         self._clouds.add(one.cloud)
         if one.zones:
             self._zones.setdefault((one.cloud, one.region, one.type, one.market), one.zones)
@@ -219,6 +226,11 @@ class Memory:
                 or plain.get((cloud, "offer", region, place, offer.type, offer.market))
             )
         return found or self._drained(offer, draws)
+
+    def taken(self, offer: Offer) -> Refusal | None:
+        """What says that an instance of this offer was taken back lately."""
+        parts = (getattr(offer, part) for part in _LOOKS_AT["offer"])
+        return self._taken.get((offer.cloud, "offer", *parts)) if self._taken else None
 
     def hinted(self, offer: Offer) -> tuple[str, ...]:
         """The zones that the cloud named when it last refused this type and market."""

@@ -26,6 +26,8 @@ UNTIL_TAG = "byoc-until"
 """Tag: second of the epoch that no renewal goes beyond: the run's ``lifetime``."""
 PRICE_TAG = "byoc-price"
 """Tag: dollars an hour at launch, so that audit and receipt need no journal."""
+MESH_TAG = "byoc-mesh"
+"""Tag: ``1`` on an instance that was launched to be reached by others of its owner (a gang)."""
 ANY = "*"
 """As the value of a wanted tag in :meth:`Provider.list`: whatever its value is."""
 IMAGE_TAG = "byoc-image"
@@ -156,7 +158,9 @@ class Traits(NamedTuple):
     is still paid) | ``billed`` (all of it is). ``regional``: it sells by region and zone, so that
     :meth:`Provider.survey` has something to say. ``shared_host``: its instances are one and the
     same machine, so that more of them hold no more. ``boot``: seconds from a launch to a machine
-    that can be used, in order of magnitude, for as long as none of ours has been seen.
+    that can be used, in order of magnitude, for as long as none of ours has been seen. ``origins``:
+    it tells :attr:`Instance.origin` of every instance that was launched by byoc, so that one with
+    our tags and without it is not ours.
     """
 
     end_command: tuple[str, ...]
@@ -171,6 +175,7 @@ class Traits(NamedTuple):
     regional: bool = False
     shared_host: bool = False
     boot: float = 60.0
+    origins: bool = False
 
 
 class Finding(NamedTuple):

@@ -33,6 +33,7 @@ _FILES = (
     "engine/threads.py",
     "errors.py",
     "exception.py",
+    "experimental.py",
     "functions.py",
     "gpu.py",
     "limits.py",

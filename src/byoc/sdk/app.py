@@ -139,6 +139,8 @@ class App:
             generator = marks.is_generator(raw)
         kind = declare.Kind(raw, many, params.flag(where, "is_generator", generator))
         spec = declare.spec_of(self._home, kind, where, given)
+        if spec.on_preempt is not None:
+            setattr(raw, marks.PREEMPT, spec.on_preempt)
         function = Function(self, spec)
         self._register(spec, self.registered_functions)
         self.registered_functions[spec.name] = function

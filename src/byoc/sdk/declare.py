@@ -18,7 +18,7 @@ from ..engine.spec import ONE_AT_A_TIME, Batching, Concurrency, FunctionSpec, Re
 from ..errors import ConflictError, ExecutionError, InvalidError, NotFoundError
 from ..images.recipe import in_container
 from ..resources import Resources
-from . import marks, params
+from . import cluster, marks, params, preemption
 from .marks import Many
 from .options import VariantOptions, settled
 from .origin import source_of
@@ -105,6 +105,7 @@ def spec_of(home: Home, kind: Kind, where: str, given: Mapping[str, Any]) -> Fun
     many = _many(where, kind.many, given.get("inputs"))
     secrets = (*home.secrets, *params.secrets(where, given.get("secrets", ())))
     mounts = (*home.mounts, *given.get("mounts", ()))
+    nodes = _nodes(where, kind, many, given)
     return FunctionSpec(
         app=home.app,
         name=checked_name(where, given.get("name")) or kind.raw.__qualname__,
@@ -128,6 +129,8 @@ def spec_of(home: Home, kind: Kind, where: str, given: Mapping[str, Any]) -> Fun
         batching=many.batching,
         methods=kind.methods,
         memory_limit=params.memory_limit(where, given.get("memory")),
+        on_preempt=preemption.check(where, given.get("on_preempt")),
+        nodes=nodes,
     )
 
 
@@ -170,6 +173,22 @@ def _many(where: str, marked: Many, inputs: Any) -> Many:
             hints=("keep the decorator",),
         )
     return Many(marks.concurrency(where, inputs, None))
+
+
+def _nodes(where: str, kind: Kind, many: Many, given: Mapping[str, Any]) -> int:
+    """Of a gang; 1 where the function is none."""
+    nodes = cluster.of(where, kind.raw, given.get("nodes"))
+    others = {
+        "@byoc.concurrent": many.concurrency,
+        "@byoc.batched": many.batching,
+        **{f"{name}=": given.get(name) for name in _COUNTS},
+    }
+    yields = kind.generator or any(generator for _, generator in kind.methods)
+    cluster.check(where, nodes, yields, others)
+    return nodes
+
+
+_COUNTS = ("min_containers", "max_containers", "buffer_containers")
 
 
 def _single_use(where: str, value: Any, many: Many) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidError
 from ..notices import deprecated
-from . import marks
+from . import marks, preemption
 from .marks import Hook, Many, Method
 
 if TYPE_CHECKING:
@@ -91,6 +91,12 @@ def leave(instance: Any) -> list[Callable[[], Any]]:
     return [_bound(instance, name) for name, _ in _hooks(type(instance), "exit")]
 
 
+def preempt(instance: Any) -> list[preemption.Hook]:
+    """Bound, in the order they run."""
+    found = _hooks(type(instance), "preempt")
+    return [preemption.adapted(getattr(instance, name)) for name, _ in found]
+
+
 def check(raw: type) -> None:
     """Refuse hooks that cannot run; say what is the old way."""
     old = [name for kind in ("enter", "exit") for name, _ in _hooks(raw, kind) if name in _OLD]
@@ -105,6 +111,8 @@ def check(raw: type) -> None:
                 raise InvalidError(f"{raw.__qualname__}.{name} is a hook, which takes no arguments")
             if needed == 3 and name not in _OLD:
                 deprecated(f"{raw.__qualname__}.{name}(exc_type, exc, tb)", "take no arguments")
+    for name, _ in _hooks(raw, "preempt"):
+        preemption.check_arguments(f"{raw.__qualname__}.{name}", getattr(raw, name), 1)
 
 
 def _hooks(raw: type, kind: str) -> Iterator[tuple[str, Hook]]:

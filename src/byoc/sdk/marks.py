@@ -21,6 +21,9 @@ HOOK = "__byoc_hook__"
 """On a function: the :class:`Hook` it is."""
 MANY = "__byoc_many__"
 """On a function or class: its :class:`Many`."""
+PREEMPT = "__byoc_on_preempt__"
+"""On a function: its hook for a preemption, so that it is known where the function arrives
+pickled."""
 CLASS = "__byoc_class__"
 """On a user's class: its ``Cls``, so that it is known where the class arrives pickled."""
 OBJECT = "__byoc_object__"
@@ -32,8 +35,8 @@ LONGEST_WAIT = 600_000
 
 
 class Hook(NamedTuple):
-    """``kind``: ``enter`` | ``exit``. ``snap``: runs before the other enter hooks. ``order``: as
-    written in the class, which a pickled class does not tell."""
+    """``kind``: ``enter`` | ``exit`` | ``preempt``. ``snap``: runs before the other enter hooks.
+    ``order``: as written in the class, which a pickled class does not tell."""
 
     kind: str
     snap: bool = False
@@ -149,6 +152,14 @@ def exit(*args: Any) -> Callable[[F], F]:  # noqa: A001 - Modal's name
     return _hook("exit", Hook("exit"))
 
 
+def on_preempt(*args: Any) -> Callable[[F], F]:
+    """Decorator of a method: it runs when its container's machine is about to be taken back by its
+    cloud, beside the inputs that run, once, with a :class:`byoc.Preemption` if it takes an
+    argument. Sync or async. Where clouds give no notice it does not run (docs/spot.md)."""
+    _no_arguments("on_preempt", args)
+    return _hook("on_preempt", Hook("preempt"))
+
+
 def _hook(name: str, hook: Hook) -> Callable[[F], F]:
     def decorate(raw: F) -> F:
         if isinstance(raw, Method) or not inspect.isfunction(raw):
@@ -237,6 +248,12 @@ def many_of(marked: Any) -> Many:
     """What a function, or a class itself and not its bases, is marked with."""
     found = vars(marked).get(MANY)
     return found if isinstance(found, Many) else Many()
+
+
+def preempt_of(raw: Any) -> Callable[..., Any] | None:
+    """The hook that a function carries with it."""
+    found: Callable[..., Any] | None = getattr(raw, "__dict__", {}).get(PREEMPT)
+    return found
 
 
 def concurrency(where: str, most: Any, target: Any) -> Concurrency:

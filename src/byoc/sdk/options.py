@@ -48,7 +48,9 @@ class SharedOptions(VariantOptions, total=False):
     ``memory``, ``ephemeral_disk``: MiB; ``cpu`` and ``memory`` may be (request, limit), of which
     the limit of memory is enforced. ``timeout``: seconds of each attempt, queueing and start-up not
     counted (``startup_timeout``, else the same). ``secrets``, ``env``: variables, later ones win.
-    ``serialized``: send it pickled (notebooks, closures). ``scaledown_window``: seconds.
+    ``nodes``: so many containers, each on an instance of its own, take each input together
+    (docs/gangs.md). ``serialized``: send it pickled (notebooks, closures). ``scaledown_window``:
+    seconds.
     """
 
     image: Image | None
@@ -62,6 +64,7 @@ class SharedOptions(VariantOptions, total=False):
     block_network: bool
     restrict_modal_access: bool
     single_use_containers: bool
+    nodes: int | None
     i6pn: bool | None
     include_source: bool | None
     experimental_options: Mapping[str, Any] | None
@@ -69,11 +72,14 @@ class SharedOptions(VariantOptions, total=False):
 
 class FunctionOptions(SharedOptions, total=False):
     """And of functions only: ``name``, the name in the app; ``is_generator``, where it cannot be
-    seen from the code; ``schedule``, which later work brings."""
+    seen from the code; ``on_preempt``, called with a :class:`byoc.Preemption` or nothing before its
+    machine is taken away (a class decorates a method for it); ``schedule``, which later work
+    brings."""
 
     schedule: Any
     name: str | None
     is_generator: bool | None
+    on_preempt: Callable[..., Any] | None
 
 
 _LATER = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import hooks, marks
+from . import hooks, marks, preemption
 from .cls import Cls, Handle
 from .declare import Key, stand_in
 from .function import Elsewhere, Function
@@ -20,11 +20,12 @@ class Target(NamedTuple):
 
 class Service(NamedTuple):
     """What a container serves. ``targets``: by method, of a function under ``""``. ``enter``,
-    ``exit``: hooks in the order they run, which may be coroutine functions."""
+    ``exit``, ``preempt``: hooks in the order they run, which may be coroutine functions."""
 
     targets: dict[str, Target]
     enter: list[Callable[[], Any]]
     exit: list[Callable[[], Any]]
+    preempt: list[preemption.Hook]
 
 
 def service(found: Any, parameters: str) -> Service:
@@ -36,14 +37,18 @@ def service(found: Any, parameters: str) -> Service:
     if isinstance(found, (Function, Cls)):
         found.spec.image.raise_import_errors()
     if isinstance(found, Function):
-        return Service({"": Target(found.raw_f, found.is_generator)}, [], [])
+        hook = found.spec.on_preempt
+        preempt = [preemption.adapted(hook)] if hook is not None else []
+        return Service({"": Target(found.raw_f, found.is_generator)}, [], [], preempt)
     if isinstance(found, type):
         found = _arrived(found)
     if isinstance(found, Cls):
         return _of_class(found, parameters)
     if not callable(found):
         raise TypeError(f"{found!r} is not a function")
-    return Service({"": Target(found, marks.is_generator(found))}, [], [])
+    hook = marks.preempt_of(found)
+    preempt = [preemption.adapted(hook)] if hook is not None else []
+    return Service({"": Target(found, marks.is_generator(found))}, [], [], preempt)
 
 
 def _arrived(raw: type) -> Cls:
@@ -62,4 +67,5 @@ def _of_class(owner: Cls, parameters: str) -> Service:
     for name, generator in hooks.listed(owner.raw):
         raw = hooks.raw_method(owner.raw, name)
         targets[name] = Target(raw.__get__(instance), generator)
-    return Service(targets, hooks.enter(instance), hooks.leave(instance))
+    preempt = hooks.preempt(instance)
+    return Service(targets, hooks.enter(instance), hooks.leave(instance), preempt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from .store import DamagedError, Store, set_aside
 FOLDER = "state"
 FILE = "journal.db"
 OWNER_FILE = "owner"
+MANY = 500
+"""Values in one statement; SQLite's limit was 999 for long."""
 _LOCK_POLL = 0.01
 """Seconds between two tries for the lock that only the making of a journal needs."""
 
@@ -87,6 +89,40 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._store.close()
+
+    # -- intents and instances together -------------------------------------------------------
+
+    def change(
+        self,
+        work: Callable[[], tuple[Sequence[Intent], Sequence[InstanceRow]]],
+        *,
+        durable: bool = False,
+    ) -> None:
+        """Write what ``work`` gives, all of it or nothing; no other client writes between what it
+        reads and what is written. ``durable``: return when the disk has it. ``work`` may be slow
+        for nobody's sake: other clients wait meanwhile."""
+        with self._store.transaction(durable=durable) as execute:
+            intents, rows = work()
+            for intent in intents:
+                execute(*insertion("intents", intent))
+            for row in rows:
+                execute(*insertion("instances", row))
+
+    def launches(self, tokens: Sequence[str] = (), run: str = "") -> list[Intent]:
+        """The intents of these tokens, and of that run."""
+        found = self._of_tokens(Intent, "intents", tokens)
+        return found + (self._select(Intent, "intents WHERE run=?", (run,)) if run else [])
+
+    def launched(self, tokens: Sequence[str]) -> list[InstanceRow]:
+        """The instances of these tokens, whatever their state."""
+        return self._of_tokens(InstanceRow, "instances", tokens)
+
+    def _of_tokens(self, kind: type[Record], table: str, tokens: Sequence[str]) -> list[Record]:
+        found: list[Record] = []
+        for begin in range(0, len(tokens), MANY):
+            some = tokens[begin : begin + MANY]
+            found += self._select(kind, f"{table} WHERE token IN ({marks(some)})", some)
+        return found
 
     # -- intents ------------------------------------------------------------------------------
 

@@ -9,16 +9,19 @@ from ..resources import Offer
 
 INTENT_OPEN = ("open", "launched")
 """States of an intent whose outcome still has to be followed."""
-INSTANCE_LIVE = ("pending", "running", "idle", "ending", "lost")
+INSTANCE_LIVE = ("pending", "running", "draining", "idle", "ending", "lost")
 """States of an instance that may still cost money."""
 
 
 class Intent(NamedTuple):
     """The will to rent, on disk before a provider is asked.
 
-    ``state``: ``open`` (asked, or about to be), ``launched`` (it has an id), ``failed`` (the
-    provider refused), ``closed`` (reached, or proved not to exist). ``deadline``: until when its
-    instance must be reachable. ``host_key``: the public line that the client will insist on.
+    ``state``: ``open`` (asked, or about to be; with a ``detail``: nobody asks any more, and what
+    came of it is not known), ``launched`` (it has an id), ``failed`` (the provider refused),
+    ``closed`` (reached, or proved not to exist). ``deadline``: until when its instance must be
+    reachable. ``host_key``: the public line that the client will insist on. ``node`` numbers the
+    instances of the run. ``missing``: answers in a row that showed no instance of it, the first of
+    them at ``missed``.
     """
 
     token: str
@@ -32,14 +35,19 @@ class Intent(NamedTuple):
     state: str = "open"
     instance_id: str = ""
     detail: str = ""
+    node: int = 0
+    missing: int = 0
+    missed: float = 0.0
 
 
 class InstanceRow(NamedTuple):
     """One instance as this installation knows it; ``price`` was copied when it was launched.
 
-    ``state``: ``pending`` | ``running`` | ``idle`` | ``ending`` | ``lost`` | ``gone``.
+    ``state``: ``pending`` | ``running`` | ``draining`` (its cloud takes it away) | ``idle`` |
+    ``ending`` | ``lost`` (it stopped answering, and its end is not accepted yet) | ``gone``.
     ``run``: the latest run that held it. ``reached``: when it first proved its host key, 0 while
-    it has not. ``idle_until``: when an idle one ends itself.
+    it has not. ``idle_until``: when an idle one ends itself. ``node``, ``missing``, ``missed``: as
+    in :class:`Intent`. ``orphaned``: since when it is seen without a client, 0 while it has one.
     """
 
     provider: str
@@ -58,6 +66,10 @@ class InstanceRow(NamedTuple):
     ended: float = 0.0
     idle_until: float = 0.0
     detail: str = ""
+    node: int = 0
+    orphaned: float = 0.0
+    missing: int = 0
+    missed: float = 0.0
 
 
 class Attempt(NamedTuple):

@@ -54,5 +54,17 @@ _V2 = (
         until REAL NOT NULL, times INTEGER NOT NULL)""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2)
+_V3 = (
+    "ALTER TABLE intents ADD COLUMN node INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE intents ADD COLUMN missing INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE intents ADD COLUMN missed REAL NOT NULL DEFAULT 0",
+    "CREATE INDEX intents_run ON intents (run)",
+    "ALTER TABLE instances ADD COLUMN node INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE instances ADD COLUMN orphaned REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE instances ADD COLUMN missing INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE instances ADD COLUMN missed REAL NOT NULL DEFAULT 0",
+    "CREATE INDEX instances_token ON instances (token)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3)
 TABLES = frozenset({"meta", "intents", "instances", "attempts", "runs", "stages", "refusals"})

@@ -41,6 +41,13 @@ KEX_OTHERS = ("ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "diffie-hellman-group1
 """Offered when a server has no curve25519, as in FIPS mode."""
 CIPHERS = ("aes256-gcm@openssh.com", "aes128-gcm@openssh.com", "aes256-ctr")
 """In order; GCM carries 1.6 times what CTR does (docs/performance.md)."""
+MACS = (
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512-etm@openssh.com",
+    "hmac-sha2-256",
+    "hmac-sha2-512",
+)
+"""For CTR, which has none of its own. No SHA-1, no MD5."""
 WINDOW = 2 * 1024 * 1024
 """Receive window of a channel. OpenSSH's default; larger ones make sshd quadratic."""
 PACKET = 32 * 1024
@@ -53,6 +60,7 @@ LOGGER = "byoc.ssh"
 """paramiko logs here and not under its own name, which the user's program may have configured."""
 
 _ECDH_REPLY = 31  # SSH_MSG_KEX_ECDH_REPLY, RFC 5656
+_PROHIBITED = 1  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, RFC 4254 5.1
 _ED25519 = "ssh-ed25519"
 
 
@@ -71,6 +79,7 @@ class SessionMixin(_Late):  # type: ignore[misc]
         self.packetizer.flushed = self._roomy
         self._preferred_keys = (_ED25519,)
         self._preferred_ciphers = CIPHERS
+        self._preferred_macs = MACS
         self._preferred_kex: tuple[str, ...] = (KEX,) if early else (KEX, *KEX_OTHERS)
         self._kex_info: dict[str, Any] = {
             **self.parts.exchanges,
@@ -128,6 +137,8 @@ class SessionMixin(_Late):  # type: ignore[misc]
             if text.startswith(("SSH-2.0-", "SSH-1.99-")) and text.isprintable():
                 self.remote_version = text
                 return
+            if text.startswith("SSH-"):
+                raise ProtocolError(f"the server speaks an older SSH: {text[:40]!r}")
             first = first or text
         raise ProtocolError(_not_ssh(first))
 
@@ -228,6 +239,7 @@ class SessionMixin(_Late):  # type: ignore[misc]
         code, reason = message.get_int(), message.get_string()
         if channel is not None:
             channel.refused = reason.decode("utf-8", "replace") or f"reason {code}"
+            channel.forbidden = code == _PROHIBITED
             self._channels.delete(channel.chanid)
             channel.answered.set()
 
@@ -277,6 +289,7 @@ class ChannelMixin(_Late):  # type: ignore[misc]
         self.tail = Tail()
         self.answered = threading.Event()
         self.refused = ""
+        self.forbidden = False
         self.request_refused = False
         self.remote_closed = False
         self.on_room: Callable[[], None] | None = None

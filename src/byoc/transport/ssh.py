@@ -6,7 +6,8 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..clock import SYSTEM, Clock
@@ -132,6 +133,27 @@ class Connection:
         """
         return Asked(self._streamlocal(path))
 
+    def open_tcp(self, address: str, port: int) -> Any:
+        """Ask for a TCP connection from the instance to ``address``; returns at once.
+
+        The channel's ``answered`` is set once sshd has connected or refused (``refused``, which
+        says why, and ``forbidden`` when it does so for everybody), or the connection has ended.
+        """
+        # RFC 4254 7.2: where to, and who asks, which sshd only logs
+        return self._open("direct-tcpip", address, port, "127.0.0.1", 0)
+
+    def answers(self, timeout: float) -> bool:
+        """Whether the other end answers within ``timeout`` seconds. One caller at a time."""
+        transport = self._transport
+        done = transport.completion_event = threading.Event()
+        message = classes().message()
+        message.add_byte(b"\x50")  # SSH_MSG_GLOBAL_REQUEST
+        message.add_string("keepalive@openssh.com")  # refused by all, which is an answer
+        message.add_boolean(True)
+        with self._sending():
+            transport._send_user_message(message)
+        return done.wait(timeout) and self.alive
+
     def run(
         self, command: str, input: Buffer = b"", timeout: float = 30.0, clock: Clock = SYSTEM
     ) -> Result:
@@ -218,12 +240,14 @@ def connect(
     timeout: float = CONNECT_TIMEOUT,
     *,
     sock: socket.socket | None = None,
+    again: Callable[[], socket.socket] | None = None,
     clock: Clock = SYSTEM,
 ) -> Connection:
     """Connect, check the host key against ``host_key_line``, and only then authenticate.
 
     Three round trips, the TCP connect included. ``timeout``: seconds for all of it. ``sock``: a
     socket that is already connected there; it is closed with the connection, or when this fails.
+    ``again``: makes such a socket, where a plain TCP connect is not the way.
 
     Raises ConnectionLostError when nothing answers, or not in time, or the connection breaks (while
     booting: try again); HostKeyError when another machine answers, which learns nothing about us;
@@ -236,12 +260,30 @@ def connect(
         raise HostKeyError(f"the pinned host key is unusable: {error}") from error
     key = identity.key()  # loads paramiko: before the server's patience begins to count
     attempt = _Attempt(f"{address}:{port}", pinned, clock, clock.mono() + timeout)
-    transport = attempt.handshake(sock or attempt.dial(address, port), early=True)
-    if transport is None:
-        transport = attempt.handshake(attempt.dial(address, port), early=False)
-    if transport is None:
-        raise ProtocolError(f"{attempt.target} offers no key exchange that byoc accepts")
+    transport = attempt.proved(again or partial(attempt.dial, address, port), sock)
     return Connection(transport, attempt.authenticate(transport, user, key))
+
+
+def connect_as(
+    address: str,
+    port: int,
+    user: str,
+    keys: Sequence[Any],
+    host_key_line: str,
+    timeout: float = CONNECT_TIMEOUT,
+    *,
+    clock: Clock = SYSTEM,
+) -> Connection:
+    """As :func:`connect`, to a host that is not ours: with any of several ``keys`` (paramiko's),
+    each of which costs a round trip. Raises as it does."""
+    try:
+        pinned = public_blob(host_key_line)
+    except ValueError as error:
+        raise HostKeyError(f"the pinned host key is unusable: {error}") from error
+    attempt = _Attempt(f"{address}:{port}", pinned, clock, clock.mono() + timeout)
+    transport = attempt.proved(partial(attempt.dial, address, port))
+    attempt.log_in(transport, user, keys)
+    return Connection(transport)
 
 
 def tune(sock: socket.socket) -> None:
@@ -269,6 +311,15 @@ class _Attempt:
         except OSError as error:
             raise ConnectionLostError(f"cannot connect to {self.target}: {error}") from error
         return sock
+
+    def proved(self, dial: Callable[[], socket.socket], sock: socket.socket | None = None) -> Any:
+        """A transport whose server has proved the pinned key, over ``sock`` or a new socket."""
+        transport = self.handshake(sock or dial(), early=True)
+        if transport is None:
+            transport = self.handshake(dial(), early=False)
+        if transport is None:
+            raise ProtocolError(f"{self.target} offers no key exchange that byoc accepts")
+        return transport
 
     def handshake(self, sock: socket.socket, early: bool) -> Any:
         """A transport whose server has proved the pinned key, or None: no common key exchange."""
@@ -321,6 +372,26 @@ class _Attempt:
                 "end it with `byoc down` and run again",
             ),
         )
+
+    def log_in(self, transport: Any, user: str, keys: Sequence[Any]) -> None:
+        """Prove who we are by the first of ``keys`` that the server takes."""
+        parts = classes()
+        handler = transport.auth_handler = parts.auth(transport)
+        try:
+            for key in keys:
+                done = threading.Event()
+                handler.auth_publickey(user, key, done)
+                self._await(done, transport, "the SSH authentication")
+                if handler.is_authenticated():
+                    return
+        except (OSError, EOFError) as error:
+            _end(transport)
+            raise lost(transport) from error
+        except BaseException:
+            _end(transport)
+            raise
+        _end(transport)
+        raise InstanceError(f"{self.target} accepts none of {len(keys)} keys for {user!r}")
 
     def _await(self, done: threading.Event, transport: Any, what: str) -> None:
         if not done.wait(self._left()):

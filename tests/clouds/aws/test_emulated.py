@@ -223,10 +223,11 @@ def test_a_refusal_may_have_words_of_its_own(rented: Open) -> None:
 
 def test_an_instance_boots_and_ends_step_by_step(rented: Open) -> None:
     """Pending without an address, then running, then its address, then shutting down."""
-    account = rented("[boot.aws]\ndelay = 0.4\naddress_delay = 0.4\n")
+    account = rented("[boot.aws]\ndelay = 0.4\naddress_delay = 2.0\n")
+    ec2 = boto()
     made = run()
+    own = made["InstanceId"]
     assert made["State"]["Name"] == "pending" and "PublicIpAddress" not in made
-    ec2, own = boto(), made["InstanceId"]
 
     def now() -> dict[str, Any]:
         found: dict[str, Any] = ec2.describe_instances(InstanceIds=[own])["Reservations"][0][

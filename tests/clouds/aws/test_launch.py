@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -246,14 +245,10 @@ def test_without_a_default_network_it_says_so(rented: Open) -> None:
 
 @pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "InternalError", "Unavailable"])
 def test_nobody_retries_a_launch(rented: Open, code: str) -> None:
-    """Whatever the answer is, and although boto3 would retry a 500, there is one RunInstances, and
-    the refusal is here within two seconds."""
+    """Whatever the answer is, and although boto3 would retry a 500, there is one RunInstances."""
     account = rented(fault("RunInstances", code, times=-1))
-    account.provider.survey("us-east-1", [offer("g6.xlarge")])
-    began = time.monotonic()
     with pytest.raises(ProviderError):
         account.provider.launch(account.request(offer("g6.xlarge")))
-    assert time.monotonic() - began < 2
     assert launches(account) == 1
 
 

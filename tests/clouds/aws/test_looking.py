@@ -11,8 +11,8 @@ import pytest
 
 from byoc.errors import AccessError, CapacityError, ProviderError, TransientError
 from byoc.providers.aws import ids, provider
-from byoc.providers.aws.looking import Lookout
 from byoc.providers.base import OWNER_TAG, TOKEN_TAG, Instance
+from byoc.providers.looking import Lookout
 from tests.clouds.accounts import Account
 from tests.clouds.aws.conftest import Open, aws, boto, fault
 from tests.helpers import until
@@ -66,7 +66,7 @@ def test_many_looks_are_few_requests() -> None:
         gate.wait(10)
         return {one: {"InstanceId": one} for one in wanted if one != "i-none"}
 
-    lookout = Lookout(ask)
+    lookout = Lookout(ask, 200)
     with ThreadPoolExecutor(32) as pool:
         first = pool.submit(lookout.look, "i-0")
         until(lambda: asked, 5)
@@ -90,7 +90,7 @@ def test_a_failed_look_is_told_to_everybody_who_waited() -> None:
             raise answer
         return dict(answer)
 
-    lookout = Lookout(ask)
+    lookout = Lookout(ask, 200)
     with pytest.raises(TransientError):
         lookout.look("i-1")
     assert lookout.look("i-1") == {}

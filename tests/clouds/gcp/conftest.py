@@ -40,6 +40,7 @@ def provider(account: Account, **options: str) -> GcpProvider:
 
     environ = dict(os.environ)
     told = {"endpoint": environ["BYOC_GCP_ENDPOINT"], "project": environ["BYOC_GCP_PROJECT"]}
+    told["key_file"] = environ["BYOC_GCP_KEY_FILE"]
     return GcpProvider(Path(account.home), SYSTEM, environ, {**told, **options})
 
 

@@ -19,6 +19,7 @@ from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
 from byoc.emulator.gcp import discovery, filters, metadata, refusals, stock
+from byoc.emulator.gcp.account import OWNER
 from byoc.pricing import catalog
 from tests.clouds.accounts import Account
 from tests.clouds.gcp.conftest import INSERT, ZONE, Open, fault, offer
@@ -247,8 +248,8 @@ def test_nobody_is_let_in_without_a_token(gcp: Account) -> None:
     """No token, a made-up one, and an expired one are all refused, with 401."""
     path = f"/compute/v1/projects/{PROJECT}"
     account = gcp.world.facades()[0]._account
-    late = account.issue("byoc@x", gcp.world.wall() - 7200)["access_token"]
-    good = account.issue("byoc@x", gcp.world.wall())["access_token"]
+    late = account.issue(OWNER, gcp.world.wall() - 7200)["access_token"]
+    good = account.issue(OWNER, gcp.world.wall())["access_token"]
     assert [_ask(path, token)[0] for token in ("", "ya29.nobody", "a.b.c", late)] == [401] * 4
     assert _ask(path, good)[0] == 200
 
@@ -285,7 +286,7 @@ def test_the_key_is_the_users_alone(gcp: Account) -> None:
 )  # fmt: skip
 def test_wrong_addresses_are_refused(gcp: Account, path: str, status: int) -> None:
     """Places, parameters and pages that do not exist."""
-    token = gcp.world.facades()[0]._account.issue("a@b", gcp.world.wall())["access_token"]
+    token = gcp.world.facades()[0]._account.issue(OWNER, gcp.world.wall())["access_token"]
     assert _ask(path, token)[0] == status
 
 

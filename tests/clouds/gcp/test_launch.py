@@ -260,14 +260,29 @@ def test_the_rule_admits_the_client_only(gcp: Account) -> None:
     assert list(rule.target_tags) == [name]
 
 
-def test_a_client_that_moved_is_admitted_as_well(gcp: Account) -> None:
-    """A new address joins the rule's; the oldest go when there are many."""
-    for number in range(network.MOST_NETWORKS + 2):
-        provider(gcp, ingress=f"203.0.113.{number}/32").launch(gcp.request(offer("e2-medium")))
+def test_a_client_that_moved_is_admitted_in_its_old_places_stead(gcp: Account) -> None:
+    """The rule lets in where the client is now, and nobody where it was before."""
+    here = provider(gcp, ingress="203.0.113.7/32")
+    here.launch(gcp.request(offer("e2-medium")))
+    there = provider(gcp, ingress="198.51.100.9/32")
+    assert there.admit("us-central1", gcp.owner)
+    assert not there.admit("us-central1", gcp.owner)
     name = network.rule_name(gcp.owner)
-    rule = provider(gcp)._google.call("firewalls", "get", project="byoc-emulated", firewall=name)
-    last = network.MOST_NETWORKS + 2
-    assert list(rule.source_ranges) == [f"203.0.113.{n}/32" for n in range(2, last)]
+    rule = there._google.call("firewalls", "get", project="byoc-emulated", firewall=name)
+    assert list(rule.source_ranges) == ["198.51.100.9/32"]
+
+
+def test_networks_of_ipv6_have_a_rule_of_their_own(gcp: Account) -> None:
+    """Google takes no rule with both kinds of networks: there are two, for the same instances."""
+    one = provider(gcp, ingress="203.0.113.7/32,2001:db8::/64")
+    one.launch(gcp.request(offer("e2-medium")))
+    name = network.rule_name(gcp.owner)
+    rules = [
+        one._google.call("firewalls", "get", project="byoc-emulated", firewall=each)
+        for each in (name, name + network.SIX)
+    ]
+    assert [list(rule.source_ranges) for rule in rules] == [["203.0.113.7/32"], ["2001:db8::/64"]]
+    assert [list(rule.target_tags) for rule in rules] == [[name], [name]]
 
 
 def test_a_network_that_is_missing_is_said(gcp: Account) -> None:

@@ -85,7 +85,7 @@ def test_without_credentials_there_is_a_command_to_run(
 ) -> None:
     """Nobody is logged in: AccessError of the whole cloud, with gcloud's command."""
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
-    one = provider(gcp)
+    one = provider(gcp, key_file="")
     with pytest.raises(AccessError) as caught:
         one.list({})
     assert caught.value.scope == "cloud"
@@ -104,9 +104,11 @@ def test_a_broken_key_file_is_an_access_error(
     path = tmp_path / "key.json"
     if text:
         path.write_text(text)
+    with pytest.raises(AccessError):
+        provider(gcp, key_file=str(path)).list({})
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     with pytest.raises(AccessError):
-        provider(gcp).list({})
+        provider(gcp, key_file="").list({})
 
 
 def test_credentials_are_googles_own_chain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -126,9 +128,10 @@ def test_credentials_are_googles_own_chain(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_wrong_credentials_are_refused_once(gcp: Account, tmp_path: Path) -> None:
     """A key that Google does not know: one request, no repeats, AccessError."""
+    from byoc.emulator.gcp.account import EMAIL
     from byoc.emulator.gcp.account import Account as Other
 
-    other = str(Other(tmp_path).write("http://127.0.0.1:1"))
+    other = str(Other(tmp_path).write("http://127.0.0.1:1", EMAIL))
     endpoint = os.environ["BYOC_GCP_ENDPOINT"]
     one = GcpProvider(
         tmp_path, clock.SYSTEM, {"GOOGLE_APPLICATION_CREDENTIALS": other},
@@ -164,5 +167,5 @@ def test_the_table_makes_it(gcp: Account) -> None:
     one = get("gcp", Path(gcp.home), dict(os.environ), clock.SYSTEM, {"project": "p"})
     assert isinstance(one, GcpProvider) and one.name == "gcp"
     traits = one.traits
-    assert (traits.notice, traits.notice_source, traits.self_end) == (120.0, "gcp", "stopped")
+    assert (traits.notice, traits.notice_source, traits.self_end) == (30.0, "gcp", "stopped")
     assert traits.regional and traits.root

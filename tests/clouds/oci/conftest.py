@@ -13,6 +13,7 @@ from byoc.emulator.oci.facade import OciFacade
 from byoc.emulator.world import EmulatedWorld
 from byoc.pricing import catalog
 from byoc.providers.base import OWNER_TAG, HostKey, Instance, LaunchRequest
+from byoc.providers.oci.clients import Account
 from byoc.providers.oci.provider import OciProvider
 from byoc.resources import Offer
 from tests.clouds.conftest import CloudWorld, MakeWorld
@@ -45,6 +46,10 @@ class Tenancy:
 
     def another(self, **options: str) -> OciProvider:
         return cast(OciProvider, self.cloud.provider("oci", **options))
+
+    def administrator(self) -> Account:
+        """The account as whoever owns the tenancy sees it, who may do everything."""
+        return self.another(profile="DEFAULT")._account
 
     def gone(self, id: str) -> Instance:
         return until(lambda: self._in(id, "gone"), 10)

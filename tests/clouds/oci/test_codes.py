@@ -177,7 +177,7 @@ def test_a_404_is_a_missing_permission_when_nothing_may_be_listed(
     with pytest.raises(AccessError) as caught:
         tenancy.provider.launch(request())
     assert caught.value.scope == "cloud"
-    assert "docs/oci.md" in caught.value.hints[0]
+    assert "byoc iam oci" in caught.value.hints[0]
 
 
 def test_a_404_is_a_missing_launch_permission_when_things_are_there(

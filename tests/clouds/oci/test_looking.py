@@ -11,8 +11,9 @@ from byoc.clock import SYSTEM
 from byoc.emulator.oci.facade import OciFacade
 from byoc.errors import AccessError, ProviderError, TransientError
 from byoc.providers.base import OWNER_TAG, TOKEN_TAG
+from byoc.providers.looking import Lookout
 from byoc.providers.oci import console
-from byoc.providers.oci.looking import Lookout
+from byoc.providers.oci.looking import MOST, asking
 from tests.clouds.oci.conftest import OWNER, REGION, MakeTenancy, Tenancy, offer, request
 from tests.helpers import until
 
@@ -105,7 +106,7 @@ def test_an_address_comes_late(tenancy_with: MakeTenancy) -> None:
     made = tenancy.provider.launch(request())
     seen = until(lambda: _running(tenancy, made.id))
     assert (seen.address, seen.port) == ("", 0)
-    assert seen.detail == "it has no public address yet"
+    assert seen.detail == "it has no address yet"
     assert tenancy.running(made.id).detail == ""
 
 
@@ -257,7 +258,7 @@ def test_many_looks_at_once_are_few_requests() -> None:
         asked.append("list")
         return {f"i{number}": f"many i{number}" for number in range(20)}
 
-    lookout = Lookout(one, many)
+    lookout = Lookout(asking(one, many), MOST)
     with ThreadPoolExecutor(24) as pool:
         first = pool.submit(lookout.look, "first")
         assert begun.wait(10)
@@ -284,7 +285,7 @@ def test_a_list_that_fails_is_told_to_all_who_asked() -> None:
     def many() -> dict[str, str]:
         raise AccessError("no")
 
-    lookout = Lookout(one, many)
+    lookout = Lookout(asking(one, many), MOST)
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(lookout.look, "a")
         assert begun.wait(10)

@@ -8,7 +8,7 @@ import pytest
 
 from byoc.errors import BadRequestError, TransientError
 from byoc.providers.base import OWNER_TAG
-from byoc.providers.oci.network import STALE_RULE, Networks, Wanted
+from byoc.providers.oci.network import Networks, Wanted
 from byoc.providers.oci.provider import OciProvider
 from tests.clouds.oci.conftest import OWNER, REGION, ZONES, MakeTenancy, Tenancy, offer, request
 from tests.helpers import until
@@ -73,16 +73,21 @@ def test_only_the_caller_may_come_in(tenancy: Tenancy) -> None:
     assert [one.protocol for one in own.ingress_security_rules] == ["1"]
 
 
-def test_a_caller_that_moved_is_let_in_and_the_old_address_goes_later(tenancy: Tenancy) -> None:
-    """The new address is added at once; the old one stays for a day, in which a run may still be
-    connected from there."""
-    wall = tenancy.world.wall()
+def test_a_caller_that_moved_is_let_in_in_its_old_places_stead(tenancy: Tenancy) -> None:
+    """The new address is let in, and where the caller was before nobody is; a rule that somebody
+    else has added stays."""
     there = HERE._replace(networks=("198.51.100.9/32",))
-    networks(tenancy.provider, wall).ensure(REGION, HERE)
-    place = networks(tenancy.provider, wall).ensure(REGION, there)
-    assert _sources(tenancy, place.groups[0]) == {"203.0.113.7/32", "198.51.100.9/32"}
-    networks(tenancy.provider, wall + STALE_RULE + 60).ensure(REGION, there)
-    assert _sources(tenancy, place.groups[0]) == {"198.51.100.9/32"}
+    place = networks(tenancy.provider).ensure(REGION, HERE)
+    client = tenancy.provider._account.client("network")
+    theirs = {
+        "direction": "INGRESS", "protocol": "6", "source": "192.0.2.0/24",
+        "sourceType": "CIDR_BLOCK", "tcpOptions": {"destinationPortRange": {"min": 22, "max": 22}},
+    }  # fmt: skip
+    client.add_network_security_group_security_rules(place.groups[0], {"securityRules": [theirs]})
+    moved = networks(tenancy.provider)
+    assert moved.admit(REGION, there)
+    assert not moved.admit(REGION, there)
+    assert _sources(tenancy, place.groups[0]) == {"192.0.2.0/24", "198.51.100.9/32"}
 
 
 def test_each_installation_has_its_own_network(tenancy: Tenancy) -> None:
@@ -95,8 +100,17 @@ def test_each_installation_has_its_own_network(tenancy: Tenancy) -> None:
 def test_a_caller_without_ipv4_is_told(tenancy: Tenancy) -> None:
     """The network has IPv4 only: an IPv6 caller gets an error, not a machine it cannot reach."""
     with pytest.raises(BadRequestError) as caught:
-        networks(tenancy.provider).ensure(REGION, HERE._replace(networks=("2001:db8::1/128",)))
+        tenancy.another(ingress="2001:db8::1/128").launch(request())
     assert "ingress" in caught.value.hints[0]
+    assert not tenancy.calls("launch_instance")
+
+
+def test_without_a_public_address_the_network_is_the_users(tenancy: Tenancy) -> None:
+    """A jump host reaches no machine in the network that byoc makes: nothing is asked for."""
+    with pytest.raises(BadRequestError) as caught:
+        tenancy.provider.launch(request()._replace(public=False))
+    assert "oci.subnet" in caught.value.hints[0]
+    assert not tenancy.calls("launch_instance")
 
 
 def test_a_subnet_of_the_settings_is_used_as_it_is(

@@ -11,9 +11,11 @@ import typer
 
 from ...clock import SYSTEM
 from ...errors import Error
+from ...fleet.dial import SshDialer
 from ...fleet.registry import Registry, registry
+from ...fleet.ways import Ways
 from ...providers.base import Finding
-from ...settings import LOCAL
+from ...settings import LOCAL, Settings
 from ...tasks import side_by_side
 from .. import complete, context, failure, logged
 from ..command import command
@@ -53,7 +55,7 @@ def check(
     known = registry(settings, os.environ, SYSTEM)
     others = [] if chosen or settings.clouds else [name for name in known if name != LOCAL]
     with logged.told(console):
-        findings = _all(known, wanted)
+        findings = _all(known, wanted, settings)
     failed = any(one.level == "fail" for found in findings.values() for one in found)
     code = failure.NO if failed else 0
     if console.as_json:
@@ -66,18 +68,45 @@ def check(
     return code
 
 
-def _all(known: Registry, names: Sequence[str]) -> dict[str, list[Finding]]:
+def _all(known: Registry, names: Sequence[str], settings: Settings) -> dict[str, list[Finding]]:
     """The findings of each cloud; one that cannot even be asked fails."""
-    found = side_by_side([partial(_one, known, name) for name in names], len(names))
-    return dict(zip(names, found, strict=True))
+    works = [partial(_one, known, name, settings) for name in names]
+    return dict(zip(names, side_by_side(works, len(names)), strict=True))
 
 
-def _one(known: Registry, name: str) -> list[Finding]:
+def _one(known: Registry, name: str, settings: Settings) -> list[Finding]:
     try:
-        return known[name].check()
+        found = known[name].check()
     except Error as error:
-        remedy = error.hints[0] if error.hints else f"see docs/{name}.md"
-        return [Finding("fail", name, error.message, remedy)]
+        found = [_failed(name, error, f"see docs/{name}.md")]
+    return [*found, *_way(name, settings)]
+
+
+def _failed(subject: str, error: Error, remedy: str) -> Finding:
+    return Finding("fail", subject, error.message, error.hints[0] if error.hints else remedy)
+
+
+def _way(name: str, settings: Settings) -> list[Finding]:
+    """Can its machines be reached, where that is not by their public addresses?"""
+    ways = Ways(settings)
+    try:
+        way = ways(name)
+    except Error as error:
+        return [_failed("way in", error, "see docs/network.md")]
+    found = []
+    if way.jump is not None:
+        dialer = SshDialer(settings.home, SYSTEM, ways)
+        try:
+            dialer.ready(name)
+            found.append(Finding("ok", "way in", f"the jump host {way.jump} lets byoc in"))
+        except Error as error:
+            found.append(_failed("way in", error, "see docs/network.md"))
+        finally:
+            dialer.close()
+    if not way.public:
+        message = "instances have no public address: they reach package indexes by a NAT, if any"
+        found.append(Finding("warn", "way out", message, "See docs/network.md for a NAT."))
+    return found
 
 
 def _show(console: Console, name: str, found: Iterable[Finding]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import itertools
 import os
-import secrets
 import socket
 import socketserver
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import create_backend_app
 
 from ..ports import World
-from . import places, schema, strict
+from . import identity, places, schema, strict
 from .front import MODELS, PROTOCOLS, Front, Request
 from .rentals import CLOUD, Rentals
 
@@ -36,14 +35,13 @@ class AwsFacade:
     def __init__(self, world: World, folder: Path) -> None:
         self._folder = folder
         self._account = f"{next(_NUMBERS):06d}{os.getpid() % 1000000:06d}"
-        self._key = "AKIA" + secrets.token_hex(8).upper()
-        self._secret = secrets.token_urlsafe(30)
-        user = f"arn:aws:iam::{self._account}:user/byoc"
+        self._owner = identity.administrator(self._account)
+        self._byoc = identity.byoc(self._account, lambda: world.permit(CLOUD))
         self._rentals = Rentals(world, self._account)
         moto = create_backend_app("ec2")
         moto.config["PROPAGATE_EXCEPTIONS"] = True  # a mistake of ours is told where it is made
-        keys = {self._key: self._secret}
-        front = Front(world, self._account, user, keys, self._rentals, moto)
+        keys = {one.key: one for one in (self._owner, self._byoc)}
+        front = Front(world, self._account, keys, self._rentals, moto)
         self._server = _Server(front)
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="emulator-aws", daemon=True
@@ -61,10 +59,15 @@ class AwsFacade:
 
     def start(self) -> None:
         """Write the user's configuration, and serve."""
-        self._write("config", f"[default]\nregion = {places.HOME}\noutput = json\n")
+        told = f"region = {places.HOME}\noutput = json\n"
+        self._write("config", f"[default]\n{told}\n[profile {identity.BYOC}]\n{told}")
+        users = {"default": self._owner, identity.BYOC: self._byoc}
         self._write(
             "credentials",
-            f"[default]\naws_access_key_id = {self._key}\naws_secret_access_key = {self._secret}\n",
+            "\n".join(
+                f"[{name}]\naws_access_key_id = {one.key}\naws_secret_access_key = {one.secret}\n"
+                for name, one in users.items()
+            ),
         )
         strict.add(self._account, self._rentals)
         # What the first request would otherwise wait for: a third of a second.
@@ -80,11 +83,13 @@ class AwsFacade:
             file.write(text)
 
     def environment(self) -> dict[str, str]:
-        """How SDK, command line and byoc find the account, and never another one."""
+        """How SDK, command line and byoc find the account, and never another one. byoc acts as a
+        user with its own policy; everybody else as the account's administrator."""
         return {
             "AWS_ENDPOINT_URL": self.address,
-            "AWS_ACCESS_KEY_ID": self._key,
-            "AWS_SECRET_ACCESS_KEY": self._secret,
+            "BYOC_AWS_PROFILE": identity.BYOC,
+            "AWS_ACCESS_KEY_ID": self._owner.key,
+            "AWS_SECRET_ACCESS_KEY": self._owner.secret,
             "AWS_DEFAULT_REGION": places.HOME,
             "AWS_REGION": places.HOME,
             "AWS_CONFIG_FILE": str(self._folder / "config"),
@@ -96,6 +101,14 @@ class AwsFacade:
     def preempt(self, id: str, notice: float) -> None:
         """Take a spot instance away, as EC2 warns of it: in its metadata service."""
         self._rentals.preempt(id, notice)
+
+    def lets_in(self, source: str, target: str) -> bool:
+        """By the rules of security groups whose source is a group."""
+        return self._rentals.lets_in(source, target)
+
+    def admits(self, source: str, target: str) -> bool:
+        """By the rules of security groups that name networks."""
+        return self._rentals.admits(source, target)
 
     def leftovers(self) -> list[dict[str, str]]:
         """Disks without an instance and addresses that nobody uses."""

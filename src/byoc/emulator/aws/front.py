@@ -19,6 +19,8 @@ from werkzeug.test import create_environ, run_wsgi_app
 from ..ports import World
 from . import refusals, schema, signing
 from .answers import Answers
+from .authority import Authority
+from .identity import Identity
 from .refusals import Refusal, Reply, refusal
 from .rentals import CLOUD, Rentals
 from .services import Services, enabled
@@ -57,38 +59,39 @@ class Request(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A request that is understood. ``service``: as it signs."""
+    """A request that is understood. ``service``: as it signs. ``who``: whose signature it has."""
 
     service: str
     region: str
     op: str
     params: Mapping[str, Any]
     request: Request
+    who: Identity
 
 
 class Front:
-    """Answers requests, from any thread. ``keys``: access keys with their secrets. ``moto``: its
+    """Answers requests, from any thread. ``keys``: by access key, whose it is. ``moto``: its
     WSGI application for EC2."""
 
     def __init__(
         self,
         world: World,
         account: str,
-        user: str,
-        keys: Mapping[str, str],
+        keys: Mapping[str, Identity],
         rentals: Rentals,
         moto: Any,
     ) -> None:
         self._world = world
         self._account = account
-        self._user = user
         self._keys = keys
         self._rentals = rentals
         self._moto = moto
         self._own = Answers(world, rentals).table()
-        services = Services(world, account, user)
+        self._authority = Authority(account, rentals.tags)
+        services = Services(world, account)
         self._json = services.json()
         self._xml = services.xml()
+        self._identify = services.identity
 
     def answer(self, request: Request) -> Reply | None:
         """The answer, None when the connection is to be dropped without one."""
@@ -98,11 +101,11 @@ class Front:
         facts: dict[str, str] = {"region": signature.region if signature else ""}
         op = ""
         try:
-            self._authenticate(request, signature, protocol)
+            who = self._authenticate(request, signature, protocol)
             assert signature is not None
             op, params = self._read(service, protocol, request)
             facts = _facts(op, params, signature.region, self._rentals)
-            call = Call(service, signature.region, op, params, request)
+            call = Call(service, signature.region, op, params, request, who)
         except Refusal as refused:
             self._world.judge(CLOUD, op or _named(request), facts)
             self._world.refused(CLOUD, op or _named(request), facts, refused.code, refused.message)
@@ -121,6 +124,7 @@ class Front:
             refused = refusal(call.service, kind, words, fault.message, fault.status)
             return refusals.answer(protocol, refused)
         try:
+            self._authorize(call, facts)
             reply = self._ignored(call) if kind == _IGNORE else self._act(call, protocol)
         except Refusal as refused:
             if refused.code != "DryRunOperation":
@@ -132,22 +136,34 @@ class Front:
 
     def _authenticate(
         self, request: Request, signature: signing.Signature | None, protocol: str
-    ) -> None:
+    ) -> Identity:
         if signature is None:
             raise refusal("sts", "MissingAuthenticationToken", {})
         if signature.service not in PROTOCOLS:
             message = f"the service {signature.service} is not emulated"
             raise Refusal("NotEmulated", message, 501)
-        secret = self._keys.get(signature.key)
-        if secret is None or (protocol == "ec2" and not enabled(signature.region)):
+        who = self._keys.get(signature.key)
+        if who is None or (protocol == "ec2" and not enabled(signature.region)):
             code = _UNKNOWN_KEY.get(protocol, "UnrecognizedClientException")
             raise refusal(signature.service, code, {})
         if signing.expired(request.headers, self._world.wall()):
             raise refusal(signature.service, "RequestExpired", {})
         told = (request.method, request.url, request.body)
-        if not signing.good(signature, secret, told, request.headers):
+        if not signing.good(signature, who.secret, told, request.headers):
             code = _WRONG_KEY.get(protocol, "InvalidSignatureException")
             raise refusal(signature.service, code, {})
+        return who
+
+    def _authorize(self, call: Call, facts: Mapping[str, str]) -> None:
+        """Raise AWS's refusal of the first thing that the identity's policy does not allow."""
+        if call.service == "ec2" and call.op not in self._own and call.op not in MOTO:
+            raise _not_emulated(call)
+        for asked in self._authority.asked(call.service, call.op, call.region, call.params):
+            if not call.who.may(asked):
+                service, _, op = asked.action.partition(":")
+                told = refusals.encoded(asked.action, asked.resource)
+                more = {"op": op, "resource": asked.resource, "encoded": told}
+                raise refusal(service, refusals.DENY, {**self._words(call, facts), **more})
 
     def _read(self, service: str, protocol: str, request: Request) -> tuple[str, Mapping[str, Any]]:
         if protocol != "json":
@@ -172,7 +188,10 @@ class Front:
         answers = self._json if protocol == "json" else self._xml
         if key not in answers:
             raise _not_emulated(call)
-        found = answers[key](call.region, call.params)
+        if call.op == "GetCallerIdentity":
+            found = self._identify(call.who.arn)
+        else:
+            found = answers[key](call.region, call.params)
         request_id = str(uuid.uuid4())
         if protocol == "json":
             kind = "application/x-amz-json-1.1"
@@ -211,6 +230,10 @@ class Front:
         with self._rentals.lock:
             if call.op == "RunInstances":
                 self._rentals.admit(call.region, call.params)
+            elif call.op in ("CreateTags", "DeleteTags"):  # moto tags whatever it is told to
+                for one in call.params.get("Resources", ()):
+                    if one.startswith("i-") and self._rentals.get(one) is None:
+                        raise refusal("ec2", "InvalidInstanceID.NotFound", {"id": one})
             try:
                 chunks, line, _ = run_wsgi_app(self._moto, environ, buffered=True)
             except NotImplementedError as error:
@@ -254,7 +277,7 @@ class Front:
         return {
             **{name: value for name, value in facts.items() if value},
             "op": call.op,
-            "user": self._user,
+            "user": call.who.arn,
             "resource": resource,
             "encoded": refusals.encoded(f"{call.service}:{call.op}", resource),
             "others": self._rentals.others(

@@ -16,6 +16,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import InstanceState, StateReason
 
 from ...pricing import catalog
+from ..firewalls import SSH_PORT, within
 from ..ports import Events, Machine, World
 from . import images, metadata, places, quotas, strict
 from .refusals import Refusal, Words, refusal
@@ -77,6 +78,11 @@ class Rentals:
                 self._published.add(region)
                 images.publish(backend)
         return backend
+
+    def tags(self, region: str, id: str) -> Mapping[str, str]:
+        """The tags of a thing of any kind, none of one that there is not."""
+        with self.lock:
+            return dict(self.backend(region).tags.get(id, {}))
 
     def every(self) -> list[Rented]:
         """All instances that ever were, oldest first."""
@@ -241,11 +247,12 @@ class Rentals:
             zone=facts["zone"],
             type=instance.instance_type,
             market=facts["market"],
-            address=rented.address or self._world.address(CLOUD),
+            address=rented.address,
             user_data=data.decode() if data else "",
             metadata=metadata.Imds(lambda: self._told(rented), required),
             gpu=kind.gpu if kind else "",
             gpu_count=kind.gpu_count if kind else 0,
+            inside=instance.private_ip or "",
         )
 
     def _told(self, rented: Rented) -> metadata.Tree:
@@ -338,6 +345,35 @@ class Rentals:
             for rented in self.every()
             if rented.instance.state != "terminated"
             for nic in rented.instance.nics.values()
+        )
+
+    def lets_in(self, source: str, target: str) -> bool:
+        """Whether a group of the second instance lets in, on every port, one of the first's."""
+        with self.lock:
+            one, other = self._rented.get(source), self._rented.get(target)
+            if one is None or other is None:
+                return False
+            mine = {group.id for nic in one.instance.nics.values() for group in nic.group_set}
+            return any(
+                rule.ip_protocol == "-1" and rule.source_group.get("GroupId") in mine
+                for nic in other.instance.nics.values()
+                for group in nic.group_set
+                for rule in group.ingress_rules
+            )
+
+    def admits(self, source: str, target: str) -> bool:
+        """Whether a group of an instance lets this address reach its SSH port."""
+        with self.lock:
+            rented = self._rented.get(target)
+            if rented is None:
+                return False
+            groups = [one for nic in rented.instance.nics.values() for one in nic.group_set]
+            rules = [rule for group in groups for rule in group.ingress_rules]
+        return any(
+            rule.ip_protocol == "-1"
+            or (rule.ip_protocol == "tcp" and int(rule.from_port) <= SSH_PORT <= int(rule.to_port))
+            for rule in rules
+            if (network := (rule.ip_range or {}).get("CidrIp")) and within(source, [network])
         )
 
     def leftovers(self) -> list[dict[str, str]]:

@@ -20,12 +20,11 @@ Service = Callable[[str, Params], Any]
 
 
 class Services:
-    """``account``: its number; ``user``: the ARN of whoever asks."""
+    """``account``: its number."""
 
-    def __init__(self, world: World, account: str, user: str) -> None:
+    def __init__(self, world: World, account: str) -> None:
         self._world = world
         self._account = account
-        self._user = user
 
     def json(self) -> dict[tuple[str, str], Service]:
         """By (service, operation), answers of services that speak JSON."""
@@ -39,7 +38,7 @@ class Services:
     def xml(self) -> dict[tuple[str, str], Service]:
         """By (service, operation), what is inside ``<...Result>`` of services that speak XML."""
         return {
-            ("sts", "GetCallerIdentity"): self._identity,
+            ("sts", "GetCallerIdentity"): lambda region, params: self.identity(""),
             ("sts", "DecodeAuthorizationMessage"): self._decoded,
             ("iam", "GetRole"): self._role,
             ("iam", "CreateServiceLinkedRole"): self._make_role,
@@ -81,9 +80,10 @@ class Services:
 
     # --- XML ----------------------------------------------------------------------------------
 
-    def _identity(self, region: str, params: Params) -> str:
+    def identity(self, arn: str) -> str:
+        """Who asks: GetCallerIdentity."""
         account = f"<Account>{self._account}</Account>"
-        return f"<Arn>{self._user}</Arn><UserId>AIDAEMULATED</UserId>{account}"
+        return f"<Arn>{arn}</Arn><UserId>AIDAEMULATED</UserId>{account}"
 
     def _decoded(self, region: str, params: Params) -> str:
         try:

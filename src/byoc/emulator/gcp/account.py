@@ -1,4 +1,4 @@
-"""The emulated project's service account: its key, its tokens, and who a request comes from."""
+"""The emulated project's two service accounts: their keys, tokens, and who a request is from."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from .refusals import Refusal
 
 PROJECT = "byoc-emulated"
 EMAIL = f"byoc@{PROJECT}.iam.gserviceaccount.com"
+"""Whom byoc acts as."""
+OWNER = f"administrator@{PROJECT}.iam.gserviceaccount.com"
+"""Who may do everything."""
 TOKEN_LIFE = 3600.0
 """Seconds, as of Google's own."""
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -34,29 +37,21 @@ class Account:
     """Verifies what it has signed or issued. ``folder``: private; the key file is kept there."""
 
     def __init__(self, folder: Path) -> None:
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._private = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ).decode()
-        self._public = key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        self._keys = {email: _Key() for email in (OWNER, EMAIL)}
         self._folder = folder
         self._tokens: dict[str, Token] = {}
         self._lock = threading.Lock()
 
-    def write(self, base: str) -> Path:
+    def write(self, base: str, email: str) -> Path:
         """The key file, as ``gcloud iam service-accounts keys create`` writes one."""
-        path = self._folder / "account.json"
+        path = self._folder / f"{email.partition('@')[0]}.json"
         document = {
             "type": "service_account",
             "project_id": PROJECT,
             "private_key_id": secrets.token_hex(20),
-            "private_key": self._private,
-            "client_email": EMAIL,
-            "client_id": "100000000000000000001",
+            "private_key": self._keys[email].private,
+            "client_email": email,
+            "client_id": f"10000000000000000000{1 + list(self._keys).index(email)}",
             "auth_uri": f"{base}/o/oauth2/auth",
             "token_uri": f"{base}/token",
             "universe_domain": "googleapis.com",
@@ -96,12 +91,29 @@ class Account:
     def _signed(self, token: str) -> str:
         """Whom a JWT speaks for that was signed with our key: the SDK sends these as they are."""
         try:
-            claims = jwt.decode(token, certs=self._public)  # type: ignore[no-untyped-call]
+            told = jwt.decode(token, verify=False)  # type: ignore[no-untyped-call]
+            key = self._keys.get(str(told.get("iss")))
+            if key is None:
+                raise _invalid("its issuer is not known")
+            jwt.decode(token, certs=key.public)  # type: ignore[no-untyped-call]
         except (ValueError, exceptions.GoogleAuthError) as error:
             raise _invalid(str(error)) from None
-        if claims.get("iss") != EMAIL:
-            raise _invalid("its issuer is not known")
-        return EMAIL
+        return str(told["iss"])
+
+
+class _Key:
+    """One account's key pair, as PEM."""
+
+    def __init__(self) -> None:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.private = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ).decode()
+        self.public = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
 
 
 def _invalid(why: str) -> Refusal:

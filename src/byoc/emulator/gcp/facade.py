@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..ports import World
 from . import discovery
-from .account import PROJECT, Account
+from .account import EMAIL, OWNER, PROJECT, Account
+from .authority import Authority
 from .calls import Call, Handler
 from .instances import CLOUD, Instances
 from .listing import aggregated, single
@@ -36,8 +37,13 @@ class GcpFacade:
         self._operations = Operations(world, PROJECT, number)
         self._instances = Instances(world, PROJECT, self._operations, self._account, number)
         self.project = Project(world, PROJECT, self._operations, self._instances, number)
-        handlers = {**self.project.handlers(), **self._instance_handlers()}
-        desk = Desk(world, PROJECT, self._account, discovery.load(), handlers)
+        authority = Authority(PROJECT, OWNER, EMAIL, lambda: world.permit(CLOUD))
+        handlers = {
+            **self.project.handlers(),
+            **self._instance_handlers(),
+            "cloudresourcemanager.projects.testIamPermissions": authority.tested,
+        }
+        desk = Desk(world, PROJECT, self._account, discovery.load(), handlers, authority)
         self._instances.api = desk.reply
         self._server = Server(desk)
 
@@ -46,17 +52,18 @@ class GcpFacade:
 
     def environment(self) -> dict[str, str]:
         base = self._server.base
-        key = str(self._account.write(base))
+        owner, own = (str(self._account.write(base, email)) for email in (OWNER, EMAIL))
         return {
+            "BYOC_GCP_KEY_FILE": own,  # byoc has its own identity; everybody else is the owner
             "BYOC_GCP_ENDPOINT": base,
             "BYOC_GCP_PROJECT": PROJECT,
             "GOOGLE_CLOUD_PROJECT": PROJECT,
-            "GOOGLE_APPLICATION_CREDENTIALS": key,
+            "GOOGLE_APPLICATION_CREDENTIALS": owner,
             # Google's libraries ask a metadata address for credentials unless told not to.
             "NO_GCE_CHECK": "true",
             "CLOUDSDK_CONFIG": str(self._folder / "gcloud"),
             "CLOUDSDK_CORE_PROJECT": PROJECT,
-            "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": key,
+            "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": owner,
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{base}/compute/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": f"{base}/",
             "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
@@ -64,6 +71,15 @@ class GcpFacade:
 
     def preempt(self, id: str, notice: float) -> None:
         self._instances.preempt(id, notice)
+
+    def lets_in(self, source: str, target: str) -> bool:
+        """By the firewall rules whose source and target are network tags."""
+        tags = self._instances.network_tags(source), self._instances.network_tags(target)
+        return self.project.joins(*tags)
+
+    def admits(self, source: str, target: str) -> bool:
+        """By the firewall rules whose source is networks, in the order of their priorities."""
+        return self.project.admits(source, self._instances.network_tags(target))
 
     def leftovers(self) -> list[dict[str, str]]:
         return self.project.leftovers()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,7 @@ class Instances:
         self._lock = threading.RLock()
         self._boxes: dict[tuple[str, str], Box] = {}
         self._asked: dict[tuple[str, str], str] = {}
+        self._cards = 0
         self.disks: dict[tuple[str, str], dict[str, Any]] = {}
         self.api: Metadata | None = None
         """Answers what machines ask Compute Engine; set when there is one."""
@@ -80,6 +81,9 @@ class Instances:
                 shapes.instance(body, plan, link, self._number(), stamp(self._world.wall())),
                 plan, zone, name,
             )  # fmt: skip
+            self._cards += 1
+            card = box.body["networkInterfaces"][0]
+            card["networkIP"] = f"10.128.{self._cards // 250}.{self._cards % 250 + 2}"
             self._boxes[zone, name] = box
             work = self._fitting(call, box)
             return self._started(call, "insert", zone, link, work)
@@ -123,6 +127,14 @@ class Instances:
                 labels=call.body.get("labels") or {}, labelFingerprint=shapes.fingerprint()
             )
         return self._started(call, "setLabels", box.zone, box.body["selfLink"], None)
+
+    def network_tags(self, id: str) -> Sequence[str]:
+        """Of an instance as the world names it; none of one that there is not."""
+        zone, _, name = id.partition("/")
+        with self._lock:
+            box = self._boxes.get((zone, name))
+            found: Sequence[str] = ((box.body.get("tags") or {}).get("items") or ()) if box else ()
+            return found
 
     def get(self, call: Call) -> dict[str, Any]:
         """``compute.instances.get``."""
@@ -353,7 +365,8 @@ class Instances:
             if box.ended or box.body["status"] != "PROVISIONING":
                 return  # deleted before it was made
             box.body["status"] = "STAGING"
-            address = self._world.address(CLOUD)
+            public = box.body["networkInterfaces"][0].get("accessConfigs")
+            address = self._world.address(CLOUD) if public else ""
             told = tree(self._project, box.body, address)
             server = MetadataServer(told, self._issuer(email) if email else None, self.api)
             box.address, box.metadata = address, server
@@ -365,6 +378,7 @@ class Instances:
             user_data=attributes.get("user-data", ""), metadata=server.answer,
             keys=tuple(_key(line) for line in attributes.get("ssh-keys", "").splitlines()),
             gpu=gpu or ("H100" if box.plan.cards else ""), gpu_count=box.plan.cards,
+            inside=box.body["networkInterfaces"][0]["networkIP"],
         )  # fmt: skip
         events = Events(up=lambda: self._up(box), off=lambda reason: self._off(box, reason))
         self._world.power_on(machine, events)
@@ -401,7 +415,7 @@ class Instances:
         shown["disks"] = [disk]
         known = shown["status"] == "RUNNING" and self._world.address_known(CLOUD, box.id)
         interface = dict(shown["networkInterfaces"][0])
-        if known and interface["accessConfigs"]:
+        if known and interface.get("accessConfigs"):
             first, *rest = interface["accessConfigs"]
             interface["accessConfigs"] = [{**first, "natIP": box.address}, *rest]
         shown["networkInterfaces"] = [interface]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from ..firewalls import SSH_PORT, within
 from ..ports import World
 from . import stock
 from .calls import Call, Handler
@@ -40,7 +41,9 @@ class Project:
         self._root = f"{ROOT}/projects/{name}"
         self._lock = threading.Lock()
         self._since = stamp(world.wall())
-        self._rules: dict[str, Item] = {}
+        usual = _USUAL_RULE["name"]
+        own = self._item("compute#firewall", usual, f"global/firewalls/{usual}")
+        self._rules: dict[str, Item] = {usual: {**own, **_USUAL_RULE}}
         self._addresses: dict[tuple[str, str], Item] = {}
         self.networks = ["default"]
 
@@ -80,7 +83,6 @@ class Project:
                 call, "compute#imageList",
                 [self._image_item(i) for i in stock.IMAGES if i.project == call.path["project"]],
             ),
-            "cloudresourcemanager.projects.testIamPermissions": _allowed,
         }  # fmt: skip
 
     def _project(self) -> Item:
@@ -229,6 +231,37 @@ class Project:
         name = self._rule(call)["name"]
         path = f"global/firewalls/{name}"
         return self._change(call, "delete", path, lambda: self._rules.pop(name, None))
+
+    def joins(self, source: Collection[str], target: Collection[str]) -> bool:
+        """Whether a rule lets in, on every port of what has the network tags ``target``, what has
+        those of ``source``."""
+        with self._lock:
+            rules = list(self._rules.values())
+        return any(
+            rule["direction"] == "INGRESS"
+            and not rule.get("disabled")
+            and any(one.get("IPProtocol") == "all" for one in rule.get("allowed") or ())
+            and set(rule.get("sourceTags") or ()) & set(source)
+            and set(rule.get("targetTags") or ()) & set(target)
+            for rule in rules
+        )
+
+    def admits(self, source: str, target: Collection[str]) -> bool:
+        """Whether the first rule that is about an address, the SSH port and what has these network
+        tags lets it in; of those of one priority, one that denies comes first."""
+        with self._lock:
+            rules = list(self._rules.values())
+        meant = [
+            rule
+            for rule in rules
+            if rule["direction"] == "INGRESS"
+            and not rule.get("disabled")
+            and (not rule.get("targetTags") or set(rule["targetTags"]) & set(target))
+            and within(source, rule.get("sourceRanges") or ())
+            and any(map(_is_ssh, rule.get("allowed") or rule.get("denied") or ()))
+        ]
+        first = min(meant, key=lambda rule: (rule["priority"], "allowed" in rule), default=None)
+        return first is not None and "allowed" in first
 
     def _address(self, call: Call) -> Item:
         region, name = call.path["region"], call.path["address"]
@@ -383,11 +416,27 @@ def _type_handlers(plural: str, one: str, make: Maker, names: Iterable[str]) -> 
     return {f"{head}.get": get, f"{head}.list": of_zone, f"{head}.aggregatedList": of_all}
 
 
-def _allowed(call: Call) -> Item:
-    asked = call.body.get("permissions") or []
-    denied = call.fault.message.split() if call.fault and call.fault.error == DENIED else []
-    allowed = [permission for permission in asked if permission not in denied]
-    return {"permissions": allowed} if allowed else {}
+def _is_ssh(entry: Item) -> bool:
+    """Whether an entry of a rule is about the SSH port."""
+    if entry.get("IPProtocol") not in ("all", "tcp", "6"):
+        return False
+    spans = [str(port).partition("-") for port in entry.get("ports") or ()]
+    return not spans or any(
+        int(first) <= SSH_PORT <= int(last or first) for first, _, last in spans
+    )
+
+
+_USUAL_RULE: Item = {
+    "name": "default-allow-ssh",
+    "description": "Allow SSH from anywhere",
+    "network": "global/networks/default",
+    "direction": "INGRESS",
+    "priority": 65534,
+    "disabled": False,
+    "sourceRanges": ["0.0.0.0/0"],
+    "allowed": [{"IPProtocol": "tcp", "ports": ["22"]}],
+}
+"""What a project's default network has from the beginning."""
 
 
 def _scope(call: Call) -> str:

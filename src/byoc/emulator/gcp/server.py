@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ..ports import Fault, Reply, World
 from . import stock
 from .account import Account
+from .authority import Authority
 from .calls import Call, Handler
 from .discovery import Discovery
 from .instances import CLOUD
@@ -52,8 +53,10 @@ class Desk:
         account: Account,
         discovery: Discovery,
         handlers: Mapping[str, Handler],
+        authority: Authority,
     ) -> None:
         self._world = world
+        self._authority = authority
         self._project = project
         self._account = account
         self._discovery = discovery
@@ -126,6 +129,7 @@ class Desk:
         wrong += method.api.check_body(method, call.body)
         if wrong:
             raise Refusal(400, "invalid", wrong[0])
+        self._authority.check(call)
         body = handler(call)
         drift = method.api.check_answer(method, body)
         if drift:

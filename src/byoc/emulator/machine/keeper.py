@@ -25,6 +25,7 @@ from .doors import Doors
 from .guest import messages, power
 from .kinds import Key, Plan, Voice
 from .link import Link, must_be_possible
+from .mesh import Judge, Mesh, Porter, everybody, nobody
 
 _LOG = logging.getLogger(__name__)
 CONSOLE = 256 * 1024
@@ -49,6 +50,7 @@ class _Room:
     peer: socket.socket | None = None
     connections: dict[int, socket.socket] = field(default_factory=dict)
     listeners: list[socket.socket] = field(default_factory=list)
+    shut_out: list[socket.socket] = field(default_factory=list)
     number: int = 0
     opened: bool = False
     cut: bool = False
@@ -61,13 +63,18 @@ class _Room:
 
 class RealKeeper:
     """Keeps real machines. ``folder``: made here, and removed with all that is in it; should this
-    process be killed, the folder above it is removed as well.
+    process be killed, the folder above it is removed as well. ``lets_in``: which machines reach
+    which by their private addresses; ``admits``: which addresses reach which machine's SSH port.
 
     Raises BootError when this host cannot have such machines.
     """
 
-    def __init__(self, doors: Doors, folder: Path) -> None:
+    def __init__(
+        self, doors: Doors, folder: Path, lets_in: Judge = nobody, admits: Porter = everybody
+    ) -> None:
         must_be_possible()
+        self._mesh = Mesh(lets_in, admits)
+        self._admits = admits
         self._doors = doors
         self._folder = folder
         self._layout = plans.layout()
@@ -167,6 +174,7 @@ class RealKeeper:
             if room is None or room.plan.dead:
                 return
             room.cut = on
+            self._mesh.cut(key, on)
             if on:
                 self._doors.silence(room.plan.machine.address)
             if not room.frozen:
@@ -193,6 +201,7 @@ class RealKeeper:
         self._waker.send(b"x")
         self._thread.join()
         self._nursery.close()
+        self._mesh.close()
         self._workers.shutdown(wait=True, cancel_futures=True)
         with self._lock:
             for room in self._rooms.values():
@@ -263,6 +272,8 @@ class RealKeeper:
     def _heard(self, room: _Room, message: dict[str, Any], handles: list[int]) -> None:
         if "listener" in message:
             self._serve(room, message["listener"], socket.socket(fileno=handles[0]))
+        elif "wire" in message:
+            self._mesh.join(room.plan.machine, handles[0])
         elif "open" in message:
             with self._lock:
                 room.opened = True
@@ -279,7 +290,15 @@ class RealKeeper:
             room.going = message["off"]
 
     def _let_in(self, room: _Room) -> None:
-        self._doors.open(room.plan.machine.address, lambda guest: self._connect(room, guest))
+        self._doors.open(room.plan.machine.address, lambda guest: self._met(room, guest))
+
+    def _met(self, room: _Room, guest: socket.socket) -> None:
+        """Somebody is at the door: let in, or left without an answer, as by a firewall."""
+        if self._admits(guest.getpeername()[0], room.plan.key):
+            self._connect(room, guest)
+            return
+        with self._lock:
+            room.shut_out.append(guest)
 
     def _connect(self, room: _Room, guest: socket.socket) -> None:
         guest.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -300,6 +319,10 @@ class RealKeeper:
 
             def work(connection: socket.socket) -> None:
                 self._workers.submit(metadata.serve, connection, answer)
+        elif name == "ssh":  # at its private address: the mesh has judged who comes
+
+            def work(connection: socket.socket) -> None:
+                self._connect(room, connection)
         else:
             work = egress.start
 
@@ -350,6 +373,10 @@ class RealKeeper:
     def _leave(self, room: _Room, silently: bool) -> None:
         """Let go of what connects us with a machine that has ended. ``silently``: its peers are
         not told, as nobody tells them when a host loses its power."""
+        self._mesh.leave(room.plan.key)
+        for guest in room.shut_out:
+            guest.close()
+        room.shut_out.clear()
         for listener in room.listeners:
             self._unwatch(listener)
             listener.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from ..ports import Machine
+from .gpus import SOUND, Trouble
 
 Key = tuple[str, str]
 """(cloud, id): names a machine."""
@@ -12,13 +13,15 @@ Key = tuple[str, str]
 
 class Plan(NamedTuple):
     """A machine to be booted. ``dead``: it runs and never answers. ``console``: what it prints at
-    the end. ``egress``: it has a way out by HTTP. ``gpu_memory``: MiB of each GPU."""
+    the end. ``egress``: it has a way out by HTTP. ``gpu_memory``: MiB of each GPU. ``gpu_fault``:
+    what is wrong with them."""
 
     machine: Machine
     dead: bool = False
     console: str = ""
     egress: bool = False
     gpu_memory: int = 0
+    gpu_fault: Trouble = SOUND
 
     @property
     def key(self) -> Key:

@@ -138,6 +138,7 @@ def plan(asked: Plan, host: Layout, folder: Path, memory_disk: bool) -> dict[str
         "memory_disk": memory_disk,
         "boots": 0,
         "egress": asked.egress,
+        "inside": machine.inside,
         "sshd": [
             host.sshd,
             "-i",
@@ -200,8 +201,7 @@ def _programs_of(asked: Plan) -> list[tuple[str, int, str]]:
     if machine.gpu and machine.gpu_count:
         known = gpus.gpu(machine.gpu)
         memory = asked.gpu_memory or (known.memory if known else 0)
-        text = pretended.nvidia_smi(
-            machine.gpu, machine.gpu_count, memory, known.capability if known else ""
-        )
-        found.append((f"{usr_bin}/nvidia-smi", 0o755, text))
+        capability = known.capability if known else ""
+        made = pretended.Gpus(machine.gpu, machine.gpu_count, memory, capability, asked.gpu_fault)
+        found += [(f"{usr_bin}/{name}", 0o755, text) for name, text in pretended.programs(made)]
     return found

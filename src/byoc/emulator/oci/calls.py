@@ -10,7 +10,8 @@ from .schema import Operation
 
 
 class Call(NamedTuple):
-    """One request: authenticated, valid by the schema. ``fault``: how the scenario spoils it."""
+    """One request: authenticated, valid by the schema. ``fault``: how the scenario spoils it.
+    ``if_match``: the header, of whoever must not overwrite another's change."""
 
     operation: Operation
     region: str
@@ -18,6 +19,7 @@ class Call(NamedTuple):
     query: Mapping[str, Sequence[str]]
     body: Any
     fault: Fault | None = None
+    if_match: str = ""
 
     def asked(self, name: str, default: str = "") -> str:
         """One value of the query."""

@@ -23,6 +23,9 @@ SMALLEST_DISK = 50
 """GB; the smallest boot volume."""
 ATTACH_DELAY = 0.2
 """Seconds until a new instance's network card is listed: later than the instance itself."""
+MOST_TAGS = 10
+"""Free-form tags that a resource has at most."""
+NO_MATCH = "The resource has changed since the etag of the if-match header was given"
 END_DELAY = 0.3
 """Seconds from an accepted terminate to TERMINATED."""
 
@@ -38,6 +41,7 @@ class Compute:
         self._usage = usage
         self._work = work
         self._metadata = metadata
+        self._cards = 0
 
     def handlers(self) -> dict[str, Handler]:
         """By operation."""
@@ -58,6 +62,18 @@ class Compute:
             "delete_console_history": self.forget,
         }
 
+    def groups(self, id: str) -> list[str]:
+        """The network security groups of an instance; none of one that there is not."""
+        with self._store.lock:
+            found = [one for one in self._store.living(["Instance"]) if one.id == id]
+            return [group for one in found for group in one.notes["card"].get("nsgIds") or ()]
+
+    def subnet(self, id: str) -> str:
+        """The subnet of an instance; empty for one that there is not."""
+        with self._store.lock:
+            found = [one for one in self._store.living(["Instance"]) if one.id == id]
+            return next((str(one.notes["subnet"].id) for one in found), "")
+
     # --- launching --------------------------------------------------------------------------
 
     def launch(self, call: Call) -> dict[str, Any]:
@@ -66,6 +82,7 @@ class Compute:
         kind = self._sold(body, call.region)
         _check_size(kind, body)
         _check_metadata(body)
+        _check_tags(body)
         image = self._image(body, kind)
         subnet = self._subnet(body)
         market = _market(body)
@@ -151,7 +168,9 @@ class Compute:
         public = card.get("assignPublicIp")
         if public is None:
             public = not subnet.body.get("prohibitPublicIpOnVnic")
+        self._cards += 1
         one.notes |= {
+            "inside": f"10.77.{self._cards // 250}.{self._cards % 250 + 2}",
             "disk": disk,
             "subnet": subnet,
             "card": card,
@@ -175,14 +194,14 @@ class Compute:
             self._world.later(END_DELAY, lambda: self._fail(one, message))
             return
         self._world.later(ATTACH_DELAY, lambda: self._attach(one))
-        address = self._world.address(CLOUD)
+        address = self._world.address(CLOUD) if one.notes["public"] else ""
         one.notes["address"] = address
         body, kind = one.body, one.notes["kind"]
         machine = Machine(
             cloud=CLOUD, id=one.id, name=facts["name"], region=one.region, zone=facts["zone"],
             type=facts["type"], market=facts["market"], address=address,
             user_data=_user_data(body), metadata=self._metadata.of(one),
-            keys=_keys(body), gpu=kind.gpu, gpu_count=kind.gpus,
+            keys=_keys(body), gpu=kind.gpu, gpu_count=kind.gpus, inside=one.notes["inside"],
         )  # fmt: skip
         events = Events(up=lambda: self._up(one), off=lambda why: self._off(one, why))
         self._world.power_on(machine, events)
@@ -195,7 +214,7 @@ class Compute:
             named = {**notes["where"], "subnetId": notes["subnet"].id}
             notes["vnic"] = self._store.add(
                 "Vnic", one.region, {**named, "nsgIds": card.get("nsgIds") or []},
-                displayName=one.body["displayName"], isPrimary=True, privateIp="10.77.0.2",
+                displayName=one.body["displayName"], isPrimary=True, privateIp=notes["inside"],
                 macAddress="02:00:17:00:00:01", skipSourceDestCheck=False,
                 freeformTags=card.get("freeformTags") or {},
             )  # fmt: skip
@@ -256,13 +275,19 @@ class Compute:
         return Page(narrowed(found, call.filters()))
 
     def update(self, call: Call) -> dict[str, Any]:
-        """UpdateInstance: names and tags."""
+        """UpdateInstance: names and tags, unless somebody has changed it in between."""
         one = self._one(call.path["instanceId"])
         other = set(call.body) - {"displayName", "freeformTags", "definedTags"}
         if other:
             raise Refusal(501, "NotImplemented", f"changing {sorted(other)} is not emulated")
-        one.body.update(call.body)
-        return dict(one.body)
+        _check_tags(call.body)
+        with self._store.lock:
+            if one.state in {"TERMINATING", "TERMINATED"}:
+                raise Refusal(409, "IncorrectState", f"The instance is in state {one.state}")
+            if call.if_match not in ("", one.etag):
+                raise Refusal(412, "NoEtagMatch", NO_MATCH)
+            one.body.update(call.body)
+            return dict(one.body)
 
     def attachments(self, call: Call) -> Page:
         """ListVnicAttachments."""
@@ -400,6 +425,11 @@ def _check_metadata(body: dict[str, Any]) -> None:
         _user_data(body)
     except (binascii.Error, ValueError):
         raise wrong("Invalid user data: base64 encoding expected") from None
+
+
+def _check_tags(body: dict[str, Any]) -> None:
+    if len(body.get("freeformTags") or {}) > MOST_TAGS:
+        raise wrong(f"the number of freeformTags must not exceed {MOST_TAGS}", "LimitExceeded")
 
 
 def _user_data(body: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..ports import Reply, World
 from . import server
-from .account import Account
+from .account import BYOC, OWNER, Account
 from .compute import Compute
 from .identity import Identity
 from .metadata import Metadata
@@ -42,11 +42,12 @@ class OciFacade:
         work = Work(self._store)
         usage = Usage(self._store, world)
         self._compute = Compute(self._store, world, usage, work, metadata)
+        self._network = Network(self._store)
         handlers = {
             **self._compute.handlers(),
             **usage.handlers(),
             **work.handlers(),
-            **Network(self._store).handlers(),
+            **self._network.handlers(),
             **Identity(self._store, self._account).handlers(),
         }
         self._service = server.Service(
@@ -75,16 +76,17 @@ class OciFacade:
         self._thread.start()
 
     def environment(self) -> dict[str, str]:
-        """How SDK, command line and byoc find the tenancy. The command line has no variable for
-        the endpoint: it takes ``--endpoint $OCI_CLI_ENDPOINT``."""
+        """How SDK, command line and byoc find the tenancy: byoc as a user with its own policy,
+        everybody else as the administrator. The command line has no variable for the endpoint: it
+        takes ``--endpoint $OCI_CLI_ENDPOINT``."""
         config = str(self._config)
         return {
             "BYOC_OCI_ENDPOINT": self.address + "/{region}",
             "BYOC_OCI_CONFIG_FILE": config,
-            "BYOC_OCI_PROFILE": "DEFAULT",
+            "BYOC_OCI_PROFILE": BYOC,
             "OCI_CONFIG_FILE": config,
             "OCI_CLI_CONFIG_FILE": config,
-            "OCI_CLI_PROFILE": "DEFAULT",
+            "OCI_CLI_PROFILE": OWNER,
             "OCI_CLI_AUTH": "api_key",
             "OCI_CLI_ENDPOINT": self.address,
             "OCI_CLI_SUPPRESS_FILE_PERMISSIONS_WARNING": "True",
@@ -97,6 +99,15 @@ class OciFacade:
         one = self._store.get(id, "Instance")
         one.notes["preempted"] = True
         self._world.later(notice, lambda: self._compute.end(one))
+
+    def lets_in(self, source: str, target: str) -> bool:
+        """By the rules of network security groups whose source is a group."""
+        return self._network.joins(self._compute.groups(source), self._compute.groups(target))
+
+    def admits(self, source: str, target: str) -> bool:
+        """By the rules of an instance's groups, and of its subnet's lists."""
+        subnet = self._compute.subnet(target)
+        return self._network.admits(source, self._compute.groups(target), subnet)
 
     def leftovers(self) -> list[dict[str, str]]:
         """Boot volumes without an instance. Networks cost nothing."""

@@ -86,10 +86,10 @@ class Identity:
 
     def user(self, call: Call) -> dict[str, Any]:
         """GetUser: only the one there is."""
-        if call.path["userId"] != self._account.user:
+        if call.path["userId"] not in self._account.users:
             raise not_found("user")
         return {
-            "id": self._account.user, "compartmentId": self._account.tenancy, "name": "byoc",
+            "id": call.path["userId"], "compartmentId": self._account.tenancy, "name": "byoc",
             "description": "the user of the emulated tenancy", "timeCreated": self._account.since,
             "lifecycleState": "ACTIVE", "isMfaActivated": False,
         }  # fmt: skip

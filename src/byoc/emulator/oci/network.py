@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from ..firewalls import SSH_PORT, within
 from .calls import Call, Handler, Page, narrowed
 from .refusals import LIMIT, Refusal, not_found, wrong
 from .store import Resource, Store
@@ -172,11 +173,45 @@ class Network:
             ]  # fmt: skip
             for rule in added:
                 peer = rule.get("source") if rule["direction"] == "INGRESS" else None
-                _networks([peer or ALL])
+                if rule.get("sourceType") == "NETWORK_SECURITY_GROUP":
+                    self._store.get(str(peer), "NetworkSecurityGroup")
+                else:
+                    _networks([peer or ALL])
             if len(rules) + len(added) > MOST_RULES:
                 raise wrong("The limit of security rules is exceeded", "LimitExceeded")
             rules += added
         return {"securityRules": added}
+
+    def joins(self, source: Collection[str], target: Collection[str]) -> bool:
+        """Whether one of the groups ``target`` lets in, on every port, one of the groups
+        ``source``."""
+        with self._store.lock:
+            found = self._store.every("NetworkSecurityGroup")
+            rules = [
+                rule for one in found if one.id in target for rule in one.notes.get("rules", ())
+            ]
+        return any(
+            rule["direction"] == "INGRESS"
+            and rule.get("protocol") == "all"
+            and rule.get("source") in source
+            for rule in rules
+        )
+
+    def admits(self, source: str, groups: Collection[str], subnet: str) -> bool:
+        """Whether one of the groups, or a list of the subnet, lets an address reach the SSH port.
+        Everything that any of them lets in is let in."""
+        with self._store.lock:
+            found = self._store.every("NetworkSecurityGroup")
+            rules = [
+                rule for one in found if one.id in groups for rule in one.notes.get("rules", ())
+            ]
+            rules = [rule for rule in rules if rule["direction"] == "INGRESS"]
+            places = [one for one in self._store.every("Subnet") if one.id == subnet]
+            lists = [one for place in places for one in place.body["securityListIds"]]
+            for one in self._store.every("SecurityList"):
+                if one.id in lists:
+                    rules += one.body.get("ingressSecurityRules") or ()
+        return any(_is_ssh(rule) and within(source, [rule["source"]]) for rule in rules)
 
     def rules(self, call: Call) -> Page:
         """ListNetworkSecurityGroupSecurityRules."""
@@ -272,6 +307,16 @@ class Network:
                     }
                 )  # fmt: skip
         return Page(narrowed(found, call.filters()))
+
+
+def _is_ssh(rule: Mapping[str, Any]) -> bool:
+    """Whether a rule is about networks and the SSH port."""
+    if rule.get("sourceType", "CIDR_BLOCK") != "CIDR_BLOCK":
+        return False
+    if rule.get("protocol") != "6":
+        return rule.get("protocol") == "all"
+    ports = (rule.get("tcpOptions") or {}).get("destinationPortRange")
+    return ports is None or ports["min"] <= SSH_PORT <= ports["max"]
 
 
 def _targets(table: dict[str, Any]) -> list[str]:

@@ -20,12 +20,14 @@ from ...pricing import catalog
 from ..ports import Fault, World
 from . import refusals, shapes
 from .account import Account
+from .authority import Authority
 from .calls import Call, Handler, Page, Text
 from .places import HOME
 from .principals import PATH, Principals
 from .refusals import Refusal
 from .schema import Schema
 from .signing import Request, verify
+from .store import etag
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,8 +36,6 @@ PAGE = 100
 """Items of a page when the request does not say."""
 EMPTY_FIRST = frozenset({"list_instances", "list_vnic_attachments", "list_vcns", "list_images"})
 """Lists whose first page is empty while more follow, when the tenancy is told to be so."""
-OWN = frozenset({"terminate_instance", "get_instance"})
-"""What a machine may do, and only to itself: the policy of docs/oci.md."""
 UNDONE = 0
 """In place of a status: the request was dropped before anything was done."""
 
@@ -67,6 +67,7 @@ class Service:
         self._handlers = handlers
         self._account = account
         self._principals = principals
+        self._authority = Authority(account, lambda: world.permit(CLOUD))
         self._empty_pages = empty_pages
         self._regions = frozenset(catalog.regions("oci"))
         self._tokens: dict[tuple[str, str], tuple[bytes, threading.Event, list[Answer]]] = {}
@@ -101,10 +102,13 @@ class Service:
             raise Refusal(404, "NotFound", f"Unknown resource {request.verb} {path}")
         operation, parameters = matched
         query = urllib.parse.parse_qs(text, keep_blank_values=True)
-        call = Call(operation, region, parameters, query, _body(request))
+        call = Call(
+            operation, region, parameters, query, _body(request),
+            if_match=request.headers.get("if-match", ""),
+        )  # fmt: skip
         seen.append(call)
         self._check(call)
-        self._check_caller(self._principals.instance_of(who), call)
+        self._authority.check(who, self._principals.instance_of(who), call)
         token = request.headers.get("opc-retry-token", "") if operation.retry_token else ""
         if token:
             return self._once(call, token, request.body)
@@ -128,12 +132,6 @@ class Service:
         wrong += self._schema.check_body(operation, call.body)
         if wrong:
             raise Refusal(400, _code(wrong[0]), "; ".join(wrong))
-
-    def _check_caller(self, machine: str, call: Call) -> None:
-        """A machine's own policy: it may look at itself and end itself, nothing else."""
-        own = call.operation.name in OWN and call.path.get("instanceId") == machine
-        if machine and not own:
-            raise refusals.not_found()
 
     def _once(self, call: Call, token: str, body: bytes) -> Answer:
         """A repeat of a token gets the first answer, also while the first is being worked on."""
@@ -205,7 +203,7 @@ class Service:
         if wrong:
             _LOG.error("the emulator's own answer is wrong: %s", "; ".join(wrong))
             raise Refusal(500, "EmulatorBug", "; ".join(wrong))
-        return Answer(200, _json(found), {**headers, "etag": "1"})
+        return Answer(200, _json(found), {**headers, "etag": etag(found)})
 
     def _page(
         self, call: Call, items: list[dict[str, Any]]

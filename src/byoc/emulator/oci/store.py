@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import threading
 import time
@@ -56,6 +58,11 @@ class Resource:
     @state.setter
     def state(self, value: str) -> None:
         self.body["lifecycleState"] = value
+
+    @property
+    def etag(self) -> str:
+        """What stands for this state of it: another one after every change."""
+        return etag(self.body)
 
     @property
     def ended(self) -> bool:
@@ -123,6 +130,11 @@ class Store:
 
 
 _PACKAGES = {"DynamicGroup": "identity", "Policy": "identity", "WorkRequest": "work_requests"}
+
+
+def etag(body: Any) -> str:
+    """The ``etag`` of an answer."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def ocid(word: str, region: str) -> str:

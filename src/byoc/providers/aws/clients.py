@@ -22,6 +22,8 @@ ATTEMPTS = 5
 """How often one question is asked in all, with boto's own pauses of up to 20 s."""
 POOL = 64
 """Connections kept by one client: a fleet is booted and looked at from so many threads."""
+DENIED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
+"""What the services answer to whoever may not do something."""
 HOME_REGION = "us-east-1"
 """Where to ask what concerns the whole account when nothing else is configured."""
 

@@ -36,7 +36,7 @@ ACCOUNT = 3600.0
 NOT_SOLD = 86400.0
 """Which zone sells a type changes by the month."""
 
-_POLICY = "Allow the action that the message names; docs/aws.md has the whole policy."
+_POLICY = "Allow the action that the message names; `byoc iam aws` prints the whole policy."
 _RENEW = "Renew the credentials: `aws sso login`, `aws configure`, or new AWS_* variables."
 _CLOCK = "Set this computer's clock: AWS refuses requests that are more than 5 minutes off."
 _RAISE = "Ask for more in the Service Quotas console, or use another region or market."

@@ -2,7 +2,7 @@
 
 A dry run answers ``DryRunOperation`` when the request would be allowed. It proves the permission,
 not that there is capacity. What may be done only to what carries byoc's tag is tried on something
-that does; where there is nothing of the kind a refusal proves little, and only warns.
+that does; where there is nothing of the kind it cannot be tried.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ from typing import Any, NamedTuple
 
 from ...errors import ProviderError
 from ...tasks import side_by_side
-from ..base import Finding
+from ..base import EXPIRES_TAG, OWNER_TAG, Finding
 from . import quotas
-from .clients import Clients, refused
-from .network import MANAGED_TAG
+from .clients import DENIED, Clients, refused
+from .launch import METADATA, TAGGED
+from .network import MANAGED_TAG, pairs
 from .permissions import PERMISSIONS
 
 THREADS = 8
 SMALLEST = "t3.micro"
 """For the dry run of a launch: sold in every region."""
-NOBODY = "i-00000000000000000"
-"""An instance that there is not."""
 _ENCODED = re.compile(r"Encoded authorization failure message: (\S+)")
-_DENIED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
 _PAGE = {"MaxResults": 5}
 _SERVICES = {"servicequotas": "service-quotas"}
 _OWN = [{"Name": f"tag:{MANAGED_TAG}", "Values": ["1"]}]
-_TAG = [{"ResourceType": "instance", "Tags": [{"Key": MANAGED_TAG, "Value": "1"}]}]
+_TAGS = pairs({MANAGED_TAG: "1", OWNER_TAG: "byoc-check"})
+_MISSING = re.compile(r"not authorized to perform: (\w+:\w+)")
+_GROUP = ":security-group/"
+"""In a refusal of a launch that could name no group of byoc's: the policy allows no other one."""
+_OF_OWN = (
+    "ec2:TerminateInstances", "ec2:GetConsoleOutput", "ec2:CreateTags",
+    "ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress",
+)  # fmt: skip
 
 
 class Place(NamedTuple):
@@ -46,24 +51,44 @@ class Place(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """One action to try. ``sure``: whether a refusal shows that the permission is missing."""
+    """One action to try."""
 
     action: str
     operation: str
     params: Mapping[str, Any]
-    sure: bool = True
 
 
 def findings(clients: Clients, place: Place) -> list[Finding]:
     """What is missing, in one finding for what byoc cannot do without and one for the rest."""
-    tried = probes(_own(clients, place))
+    place = _own(clients, place)
+    tried = probes(place)
     answers = side_by_side([partial(_try, clients, place.region, one) for one in tried], THREADS)
-    refusals = [(p, e) for p, e in zip(tried, answers, strict=True) if e is not None]
+    refusals = [
+        (Probe(_missing(p, e), p.operation, p.params), e)
+        for p, e in zip(tried, answers, strict=True)
+        if e is not None and (place.group or _GROUP not in e.message)
+    ]
     always = {one.action for one in PERMISSIONS if one.always}
-    needed = [(p, e) for p, e in refusals if p.sure and p.action in always]
-    others = [(p, e) for p, e in refusals if not (p.sure and p.action in always)]
+    needed = [(p, e) for p, e in refusals if p.action in always]
+    others = [(p, e) for p, e in refusals if p.action not in always]
     found = [*_finding(clients, "fail", needed), *_finding(clients, "warn", others)]
-    return found or [Finding("ok", "permissions", f"{len(tried)} actions are allowed")]
+    return found or [Finding("ok", "permissions", _allowed(tried))]
+
+
+def _allowed(tried: Sequence[Probe]) -> str:
+    actions = {probe.action for probe in tried}
+    message = f"{len(actions)} actions are allowed"
+    later = [one for one in _OF_OWN if one not in actions]
+    if later:
+        message += f"; {', '.join(later)} can be tried once there is something of byoc's own"
+    return message
+
+
+def _missing(probe: Probe, error: ProviderError) -> str:
+    """The action that was refused: not always the one that was asked for, since a launch also tags
+    what it makes."""
+    told = _MISSING.search(error.message)
+    return told.group(1) if told else probe.action
 
 
 def _finding(
@@ -73,9 +98,7 @@ def _finding(
         return []
     told = "; ".join(_explain(clients, probe, error) for probe, error in refusals)
     missing = ", ".join(dict.fromkeys(probe.action for probe, _ in refusals))
-    remedy = f"Allow {missing}: docs/aws.md has the policy."
-    if not all(probe.sure for probe, _ in refusals):
-        remedy += " What is allowed for byoc's own only can be tried once there is something."
+    remedy = f"Allow {missing}: `byoc iam aws` prints the policy."
     return [Finding(level, "permissions", told, remedy)]
 
 
@@ -117,27 +140,50 @@ def probes(place: Place) -> list[Probe]:
         Probe("ec2:DescribeAddresses", "describe_addresses", {}),
         Probe("ec2:DescribeInstanceTypeOfferings", "describe_instance_type_offerings", _PAGE),
         Probe("ec2:DescribeSpotPriceHistory", "describe_spot_price_history", _PAGE),
-        Probe("ec2:GetConsoleOutput", "get_console_output", {"InstanceId": NOBODY}),
-        Probe(
-            "ec2:TerminateInstances", "terminate_instances",
-            {"InstanceIds": [place.instance or NOBODY]}, sure=bool(place.instance),
-        ),
         Probe(
             "servicequotas:GetServiceQuota", "get_service_quota",
             {"ServiceCode": "ec2", "QuotaCode": quotas.GPU_BUCKETS[0]},
         ),
     ]  # fmt: skip
     if place.vpc:
-        params = {"GroupName": "byoc-check", "Description": "byoc check", "VpcId": place.vpc}
-        found.append(Probe("ec2:CreateSecurityGroup", "create_security_group", params))
+        found.append(
+            Probe(
+                "ec2:CreateSecurityGroup", "create_security_group",
+                {
+                    "GroupName": "byoc-check", "Description": "byoc check", "VpcId": place.vpc,
+                    "TagSpecifications": [_tagged("security-group")],
+                },
+            )
+        )  # fmt: skip
+    if place.instance:
+        found += _own_probes(place.instance)
     if place.group:
         found += _rule_probes(place.group)
     if place.image:
-        launch = {"ImageId": place.image, "InstanceType": SMALLEST, "MinCount": 1, "MaxCount": 1}
-        found.append(Probe("ec2:RunInstances", "run_instances", launch))
-        tagged = {**launch, "TagSpecifications": _TAG}
-        found.append(Probe("ec2:CreateTags", "run_instances", tagged))
+        found.append(Probe("ec2:RunInstances", "run_instances", _launch(place)))
     return found
+
+
+def _launch(place: Place) -> dict[str, Any]:
+    """A launch as byoc makes it: what differs from that may well be refused."""
+    return {
+        "ImageId": place.image, "InstanceType": SMALLEST, "MinCount": 1, "MaxCount": 1,
+        "MetadataOptions": METADATA, **({"SecurityGroupIds": [place.group]} if place.group else {}),
+        "TagSpecifications": [_tagged(kind) for kind in TAGGED],
+    }  # fmt: skip
+
+
+def _tagged(kind: str) -> dict[str, Any]:
+    return {"ResourceType": kind, "Tags": _TAGS}
+
+
+def _own_probes(instance: str) -> list[Probe]:
+    moved = {"Resources": [instance], "Tags": pairs({EXPIRES_TAG: "0"})}
+    return [
+        Probe("ec2:TerminateInstances", "terminate_instances", {"InstanceIds": [instance]}),
+        Probe("ec2:GetConsoleOutput", "get_console_output", {"InstanceId": instance}),
+        Probe("ec2:CreateTags", "create_tags", moved),
+    ]
 
 
 def _rule_probes(group: str) -> list[Probe]:
@@ -159,7 +205,7 @@ def _try(clients: Clients, region: str, probe: Probe) -> ProviderError | None:
             _SERVICES.get(service, service), region, probe.operation, **probe.params, **dry
         )
     except ProviderError as error:
-        if refused(error, *_DENIED):
+        if refused(error, *DENIED):
             return error
     return None
 

@@ -11,6 +11,7 @@ from .. import bootdata
 from ..base import LaunchRequest
 from .images import Image
 from .network import MANAGED_TAG, Network, pairs
+from .states import PLAIN
 
 END_SCRIPT = """\
 #!/bin/sh
@@ -21,7 +22,15 @@ END_SCRIPT = """\
 USER_DATA_LIMIT = 16 * 1024
 """Bytes of user data that EC2 takes, before they are encoded."""
 MIB = 1024
-_TAGGED = ("instance", "volume", "network-interface")
+TAGGED = ("instance", "volume", "network-interface")
+"""What a launch makes and tags."""
+METADATA = {
+    "HttpEndpoint": "enabled",
+    "HttpTokens": "required",
+    # One hop: containers with a network of their own cannot read the user data.
+    "HttpPutResponseHopLimit": 1,
+}
+"""How the machine's metadata service answers; the policy allows no other launch."""
 
 
 def body(
@@ -35,22 +44,17 @@ def body(
     """
     offer = request.offer
     spot = offer.market == "spot"
-    kinds = (*_TAGGED, "spot-instances-request") if spot else _TAGGED
+    kinds = (*TAGGED, "spot-instances-request") if spot else TAGGED
     tags = pairs({**request.tags, MANAGED_TAG: "1"})
     found: dict[str, Any] = {
         "ImageId": image.id,
         "InstanceType": offer.type,
         "MinCount": 1,
         "MaxCount": 1,
-        "ClientToken": request.token if end_behaviour else f"{request.token}-plain",
+        "ClientToken": request.token if end_behaviour else f"{request.token}{PLAIN}",
         "UserData": user_data(request),
         "BlockDeviceMappings": [_disk(request, image)],
-        "MetadataOptions": {
-            "HttpEndpoint": "enabled",
-            "HttpTokens": "required",
-            # One hop: containers with a network of their own cannot read the user data.
-            "HttpPutResponseHopLimit": 1,
-        },
+        "MetadataOptions": METADATA,
         "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in kinds],
         **_place(request, network, chosen),
     }
@@ -88,10 +92,10 @@ def _disk(request: LaunchRequest, image: Image) -> Mapping[str, Any]:
 
 
 def _place(request: LaunchRequest, network: Network, chosen: bool) -> dict[str, Any]:
-    """The zone's own subnet with a public address; without a zone EC2 takes one that has room,
-    and a default subnet gives a public address by itself."""
+    """The zone's own subnet, with a public address or without; without a zone EC2 takes one that
+    has room, and a default subnet gives a public address by itself."""
     zone = request.offer.zone
-    if not zone and not chosen:
+    if not zone and not chosen and request.public:
         return {"SecurityGroupIds": [network.group]}
     zone = zone or next(iter(network.subnets))
     if zone not in network.subnets:
@@ -108,7 +112,7 @@ def _place(request: LaunchRequest, network: Network, chosen: bool) -> dict[str, 
                 "DeviceIndex": 0,
                 "SubnetId": network.subnets[zone],
                 "Groups": [network.group],
-                "AssociatePublicIpAddress": True,
+                "AssociatePublicIpAddress": request.public,
                 "DeleteOnTermination": True,
             }
         ]

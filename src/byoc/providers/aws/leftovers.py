@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ...errors import ProviderError
 from ..base import Instance
 from . import states
-from .clients import Clients, refused
+from .clients import DENIED, Clients, refused
 from .ids import Ref
 
 
@@ -76,13 +76,35 @@ def get(clients: Clients, ref: Ref) -> Instance:
 
 
 def delete(clients: Clients, ref: Ref) -> None:
-    """Removes it; already gone is success. Raises TransientError while an instance uses it."""
+    """Removes it; already gone is success. Raises TransientError while an instance uses it. A
+    firewall is closed first, which nothing that uses it can prevent."""
     kind = _KINDS[ref.id.partition("-")[0]]
     try:
+        if ref.kind == "firewall":
+            _close(clients, ref, kind)
         clients.call("ec2", ref.region, kind.delete, **{kind.parameter: ref.id})
     except ProviderError as error:
-        if not refused(error, *kind.missing):
+        # A policy that looks at tags refuses what has none, and what is gone has none.
+        denied = refused(error, *DENIED)
+        if not refused(error, *kind.missing) and not (denied and get(clients, ref).state == "gone"):
             raise
+
+
+def _close(clients: Clients, ref: Ref, kind: _Kind) -> None:
+    """Let nobody in by a security group any more."""
+    wanted = [{"Name": kind.filter, "Values": [ref.id]}]
+    for group in _describe(clients, ref.region, kind, wanted):
+        rules = group.get("IpPermissions")
+        if not rules:
+            continue
+        try:
+            clients.call(
+                "ec2", ref.region, "revoke_security_group_ingress",
+                GroupId=ref.id, IpPermissions=rules,
+            )  # fmt: skip
+        except ProviderError as error:
+            if not refused(error, "InvalidPermission.NotFound"):  # another client was faster
+                raise
 
 
 def _describe(

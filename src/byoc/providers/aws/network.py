@@ -6,18 +6,20 @@ installation and lets in SSH from its own networks only; machines need no other 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ...errors import BadRequestError, ProviderError, TransientError
 from ..base import OWNER_TAG
+from ..gates import change, families
 from ..ingress import Ingress
+from ..prepared import Prepared
 from .clients import Clients, refused
 
 MANAGED_TAG = "byoc-managed"
 """Tag on all that byoc makes; its value is ``1``."""
 _PURPOSE = "SSH to instances of byoc"
+_MESH, _EVERY = "byoc gang", "-1"
 _RULE = "byoc"  # the description of each rule that byoc made
 
 
@@ -43,9 +45,8 @@ class Networks:
         self._subnet = subnet
         self._group = group
         self._port = port
-        self._lock = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
-        self._known: dict[str, tuple[tuple[str, ...], Network]] = {}
+        self._prepared: Prepared[tuple[str, ...], Network] = Prepared()
+        self._meshes: Prepared[str, bool] = Prepared()
 
     def prepare(self, region: str, owner: str) -> tuple[Network, bool]:
         """A region's network, made ready for this client's address, and whether it was before.
@@ -53,20 +54,63 @@ class Networks:
         Raises BadRequestError without a default network, AccessError when this client's address
         cannot be told, and whatever AWS refuses.
         """
-        with self._lock:
-            lock = self._locks.setdefault(region, threading.Lock())
-        with lock:
-            allowed = self._ingress.networks(self._clients.endpoint(region))
-            if (known := self._known.get(region)) and known[0] == allowed:
-                return known[1], True
-            vpc, subnets = self.subnets(region)
-            group = self._group or self._own_group(region, vpc, owner, allowed)
-            self._known[region] = (allowed, Network(subnets, group))
-            return self._known[region][1], False
+        allowed = self._ingress.networks(self._clients.endpoint(region))
+        return self._prepared.get(region, allowed, lambda: self._make(region, owner, allowed)[0])
+
+    def _make(self, region: str, owner: str, allowed: tuple[str, ...]) -> tuple[Network, bool]:
+        """The network, and whether who may come in had to be changed."""
+        vpc, subnets = self.subnets(region)
+        if self._group:
+            return Network(subnets, self._group), False
+        group, changed = self._own_group(region, vpc, owner, allowed)
+        return Network(subnets, group), changed
+
+    def admit(self, region: str, owner: str) -> bool:
+        """Let this client in from where it is now; whether anything had to be changed for it. A
+        group of the settings is not ours to change. Raises as :meth:`prepare`."""
+        if self._group:
+            return False
+        allowed = self._ingress.networks(self._clients.endpoint(region), fresh=True)
+        changes = []
+
+        def make() -> Network:
+            network, changed = self._make(region, owner, allowed)
+            changes.append(changed)
+            return network
+
+        self._prepared.get(region, allowed, make, anew=True)
+        return any(changes)
 
     def forget(self, region: str) -> None:
         """What was found in a region is out of date."""
-        self._known.pop(region, None)
+        self._prepared.forget(region)
+        self._meshes.forget(region)
+
+    def connect(self, region: str, group: str) -> None:
+        """Let the group's members reach each other on every port. A group of the settings is not
+        ours to change. Whatever AWS refuses is raised."""
+        if not self._group:
+            self._meshes.get(region, group, lambda: self._connect(region, group))
+
+    def _connect(self, region: str, group: str) -> bool:
+        """The rule names the group itself, so it lets in nobody else. Whether there was one."""
+        found = self._clients.pages(
+            "ec2", region, "describe_security_groups", "SecurityGroups", GroupIds=[group]
+        )
+        pairs_of = (rule.get("UserIdGroupPairs", ()) for one in found for rule in _all_of(one))
+        if any(pair.get("GroupId") == group for some in pairs_of for pair in some):
+            return True
+        pair = {"GroupId": group, "Description": _MESH}
+        rule = {"IpProtocol": _EVERY, "UserIdGroupPairs": [pair]}
+        try:
+            self._clients.call(
+                "ec2", region, "authorize_security_group_ingress",
+                GroupId=group, IpPermissions=[rule],
+            )  # fmt: skip
+        except ProviderError as error:
+            if not refused(error, "InvalidPermission.Duplicate"):  # another client was faster
+                raise
+        return False
 
     def subnets(self, region: str) -> tuple[str, dict[str, str]]:
         """The network's id and its subnets by zone: the default ones, or the one of the settings.
@@ -85,11 +129,15 @@ class Networks:
     def _describe_subnets(self, region: str, **params: Any) -> list[dict[str, Any]]:
         return list(self._clients.pages("ec2", region, "describe_subnets", "Subnets", **params))
 
-    def _own_group(self, region: str, vpc: str, owner: str, allowed: tuple[str, ...]) -> str:
+    def _own_group(
+        self, region: str, vpc: str, owner: str, allowed: tuple[str, ...]
+    ) -> tuple[str, bool]:
+        """The group's id, and whether it had to be changed or made."""
         name = group_name(owner)
-        found = self._find_group(region, vpc, name) or self._make_group(region, vpc, name, owner)
-        self._let_in(region, found, allowed)
-        return str(found["GroupId"])
+        found = self._find_group(region, vpc, name)
+        group = found or self._make_group(region, vpc, name, owner)
+        changed = self._let_in(region, group, allowed)
+        return str(group["GroupId"]), changed or found is None
 
     def _find_group(self, region: str, vpc: str, name: str) -> dict[str, Any] | None:
         groups = self._clients.pages(
@@ -118,17 +166,17 @@ class Networks:
             return found
         return {"GroupId": made["GroupId"]}
 
-    def _let_in(self, region: str, group: dict[str, Any], allowed: tuple[str, ...]) -> None:
-        """Opens the group for ``allowed``, and shuts what byoc opened for other networks."""
-        open_now = self._opened(group)
-        missing = [network for network in allowed if network not in open_now]
-        if not missing:
-            return
-        # A client that moved to another network: what it left is nobody's door any more.
-        stale = [network for network, ours in open_now.items() if ours and network not in allowed]
-        if stale:
-            self._change(region, group, "revoke_security_group_ingress", stale)
-        self._change(region, group, "authorize_security_group_ingress", missing)
+    def _let_in(self, region: str, group: dict[str, Any], allowed: tuple[str, ...]) -> bool:
+        """Opens the group for ``allowed``, and shuts what byoc opened for other networks: a client
+        that moved leaves nobody's door open. Whether that was anything."""
+        now = self._opened(group)
+        ours = [network for network, made in now.items() if made]
+        todo = change(ours, allowed, [network for network in now if network not in ours])
+        if todo.stale:
+            self._change(region, group, "revoke_security_group_ingress", todo.stale)
+        if todo.missing:
+            self._change(region, group, "authorize_security_group_ingress", todo.missing)
+        return bool(todo)
 
     def _opened(self, group: dict[str, Any]) -> dict[str, bool]:
         """By network that may use SSH, whether byoc made the rule."""
@@ -141,10 +189,13 @@ class Networks:
                     found[one[cidr]] = one.get("Description", "") == _RULE
         return found
 
-    def _change(self, region: str, group: dict[str, Any], how: str, networks: list[str]) -> None:
+    def _change(
+        self, region: str, group: dict[str, Any], how: str, networks: tuple[str, ...]
+    ) -> None:
         noted = {"Description": _RULE} if how.startswith("authorize") else {}
-        four = [{"CidrIp": one, **noted} for one in networks if ":" not in one]
-        six = [{"CidrIpv6": one, **noted} for one in networks if ":" in one]
+        of_four, of_six = families(networks)
+        four = [{"CidrIp": one, **noted} for one in of_four]
+        six = [{"CidrIpv6": one, **noted} for one in of_six]
         rule: dict[str, Any] = {
             "IpProtocol": "tcp", "FromPort": self._port, "ToPort": self._port,
             **({"IpRanges": four} if four else {}), **({"Ipv6Ranges": six} if six else {}),
@@ -157,6 +208,11 @@ class Networks:
             # Another client did the same meanwhile.
             if not refused(error, "InvalidPermission.Duplicate", "InvalidPermission.NotFound"):
                 raise
+
+
+def _all_of(group: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A group's rules for every protocol."""
+    return [rule for rule in group.get("IpPermissions", ()) if rule.get("IpProtocol") == _EVERY]
 
 
 def _not_yet(error: ProviderError) -> TransientError:

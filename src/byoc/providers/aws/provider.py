@@ -16,14 +16,15 @@ from ...pricing import catalog
 from ...resources import Offer
 from ...tasks import side_by_side
 from .. import bootdata
-from ..base import OWNER_TAG, Finding, Instance, LaunchRequest, Survey, Traits
+from ..base import ANY, OWNER_TAG, Finding, Instance, LaunchRequest, Survey, Traits
 from ..ingress import Ingress
+from ..looking import Lookout
+from ..tags import holds
 from . import ids, launch, leftovers, quotas, states
 from .check import Checker
-from .clients import Clients, refused
+from .clients import DENIED, Clients, refused
 from .images import Image, Images
-from .looking import Found, Lookout
-from .network import MANAGED_TAG, Network, Networks
+from .network import MANAGED_TAG, Network, Networks, pairs
 from .survey import survey
 
 NOTICE = 120.0
@@ -32,6 +33,8 @@ SPREADING = 60.0
 """Seconds for which EC2 may not know an instance that it has just launched."""
 CONSOLE = 64 * 1024
 """Bytes of a machine's output that EC2 keeps, and that :meth:`AwsProvider.console` gives."""
+LOOKS = 200
+"""Ids that EC2 takes in one filter."""
 REGIONS_AT_ONCE = 16
 """Regions asked side by side; an account has 17 unless it enables more."""
 _GONE = ("InvalidInstanceID.", "InvalidInstanceId.")
@@ -75,6 +78,7 @@ class AwsProvider:
             notice_source="aws",
             regional=True,
             boot=45.0,
+            origins=True,
         )
 
     def offers(self) -> builtins.list[Offer]:
@@ -100,6 +104,8 @@ class AwsProvider:
         while True:
             network, network_known = self._networks.prepare(region, request.tags.get(OWNER_TAG, ""))
             image, image_known = self._images.find(request.offer)
+            if request.mesh:
+                self._networks.connect(region, network.group)
             try:
                 found = self._run(request, image, network)
                 break
@@ -133,6 +139,16 @@ class AwsProvider:
         body = launch.body(request, image, network, chosen, end_behaviour=False)
         return self._clients.launch(region, bucket, **body)
 
+    # --- its firewalls --------------------------------------------------------------------------
+
+    def gate(self, region: str) -> str:
+        """See :class:`byoc.providers.gates.Gate`: a security group for each region."""
+        return region
+
+    def admit(self, region: str, owner: str) -> bool:
+        """See :class:`byoc.providers.gates.Gate`."""
+        return self._networks.admit(region, owner)
+
     # --- looking --------------------------------------------------------------------------------
 
     def get(self, instance_id: str) -> Instance:
@@ -157,7 +173,7 @@ class AwsProvider:
         return made._replace(detail="EC2 does not show it yet")
 
     def _lookout(self, region: str) -> Lookout:
-        def ask(wanted: Sequence[str]) -> Found:
+        def ask(wanted: Sequence[str]) -> Mapping[str, Any]:
             reservations = self._clients.pages(
                 "ec2", region, "describe_instances", "Reservations",
                 Filters=[{"Name": "instance-id", "Values": list(wanted)}],
@@ -165,7 +181,7 @@ class AwsProvider:
             return {one["InstanceId"]: one for r in reservations for one in r["Instances"]}
 
         with self._lock:
-            return self._lookouts.setdefault(region, Lookout(ask))
+            return self._lookouts.setdefault(region, Lookout(ask, LOOKS))
 
     def list(
         self, tags: Mapping[str, str], regions: Sequence[str] = (), everything: bool = False
@@ -191,7 +207,9 @@ class AwsProvider:
                 for reservation in reservations
                 for one in reservation["Instances"]
             ]
-            return found + (leftovers.find(self._clients, region, wanted) if everything else [])
+            if everything:
+                found += leftovers.find(self._clients, region, wanted)
+            return [one for one in found if holds(one.tags, tags)]
         except ProviderError as error:
             if refused(error, "AuthFailure", "OptInRequired") and self._never_enabled(region):
                 return []  # nothing of this account can be there
@@ -222,7 +240,7 @@ class AwsProvider:
                     "ec2", ref.region, "get_console_output", InstanceId=ref.id, **more
                 )
             except ProviderError as error:
-                if refused(error, *_GONE):
+                if self._absent(error, instance_id):
                     return ""
                 if latest and refused(error, "UnsupportedOperation"):
                     continue
@@ -232,8 +250,24 @@ class AwsProvider:
 
     # --- ending ---------------------------------------------------------------------------------
 
+    def mark(self, instance_id: str, tags: Mapping[str, str]) -> None:
+        """CreateTags, which replaces the values of these tags and leaves the others.
+
+        Raises TransientError for an instance of ours that EC2 does not know yet.
+        """
+        ref = ids.parse(instance_id)
+        if ref is None or ref.kind != "instance" or not tags:
+            return
+        try:
+            self._clients.call(
+                "ec2", ref.region, "create_tags", Resources=[ref.id], Tags=pairs(tags)
+            )
+        except ProviderError as error:
+            self._unless_gone(error, instance_id)
+
     def terminate(self, instance_id: str) -> None:
-        """TerminateInstances; for another kind its own Delete. Already gone is success.
+        """TerminateInstances; for another kind its own Delete, of a firewall after its rules.
+        Already gone is success.
 
         Raises TransientError for an instance of ours that EC2 does not know yet, so that it is
         asked for again and never left behind.
@@ -242,23 +276,39 @@ class AwsProvider:
         if ref is None:
             return  # nothing on AWS has such an id
         if ref.kind != "instance":
-            leftovers.delete(self._clients, ref)
-            if ref.kind == "firewall":
+            if ref.kind == "firewall":  # it is opened again by the next launch
                 self._networks.forget(ref.region)
+            leftovers.delete(self._clients, ref)
             return
         try:
             self._clients.call("ec2", ref.region, "terminate_instances", InstanceIds=[ref.id])
         except ProviderError as error:
-            if not refused(error, *_GONE):
-                raise
-            if self._fresh(instance_id) is not None:
-                raise TransientError(
-                    f"EC2 does not know {instance_id} yet, which it has just launched",
-                    provider=self.name,
-                    vendor_code=error.vendor_code,
-                    request_id=error.request_id,
-                    scope="request",
-                ) from error
+            self._unless_gone(error, instance_id)
+
+    def _unless_gone(self, error: ProviderError, instance_id: str) -> None:
+        """Raise a refusal again, unless it says that the instance is no more; as TransientError
+        when it is one that EC2 does not know yet."""
+        if not self._absent(error, instance_id):
+            raise error
+        if self._fresh(instance_id) is not None:
+            raise TransientError(
+                f"EC2 does not know {instance_id} yet, which it has just launched",
+                provider=self.name,
+                vendor_code=error.vendor_code,
+                request_id=error.request_id,
+                scope="request",
+            ) from error
+
+
+    def _absent(self, error: ProviderError, instance_id: str) -> bool:
+        """Whether a refusal means that there is no such instance. A policy that looks at tags
+        refuses what has none, and what is not there has none: then EC2 is asked whether it is."""
+        if refused(error, *_GONE):
+            return True
+        ref = ids.parse(instance_id)
+        if ref is None or not refused(error, *DENIED):
+            return False
+        return self._lookout(ref.region).look(ref.id) is None
 
 
 def _dislikes_end_behaviour(error: ProviderError) -> bool:
@@ -267,9 +317,12 @@ def _dislikes_end_behaviour(error: ProviderError) -> bool:
 
 def tag_filters(tags: Mapping[str, str]) -> builtins.list[dict[str, Any]]:
     """EC2's filters for things that carry all of these tags; in its values ``*`` and ``?`` have a
-    meaning, which ours never do."""
-    return [
-        {"Name": f"tag:{key}", "Values": [_literal(value)]} for key, value in sorted(tags.items())
+    meaning, which ours never do. Of tags that may have any value, EC2 takes one filter only."""
+    keys = sorted(key for key, value in tags.items() if value == ANY)
+    return [{"Name": "tag-key", "Values": [key]} for key in keys[:1]] + [
+        {"Name": f"tag:{key}", "Values": [_literal(value)]}
+        for key, value in sorted(tags.items())
+        if value != ANY
     ]
 
 

@@ -10,10 +10,13 @@ from ...errors import ProviderError
 from ...pricing import catalog
 from ...resources import Offer
 from ..base import PRICE_TAG, Instance
+from ..gates import address_of
 from ..table import Answer, classify
 from . import codes
 from .ids import KINDS, Ref
 
+PLAIN = "-plain"
+"""What a launch without an end behaviour adds to its token: another request needs another one."""
 USER = "root"
 """Who the client logs in as; the boot data give it the client's key."""
 STATES = {
@@ -32,20 +35,28 @@ LIVING = tuple(state for state, ours in STATES.items() if ours != "gone")
 def instance(region: str, found: Mapping[str, Any], port: int) -> Instance:
     """One of DescribeInstances or RunInstances."""
     state = STATES.get(found["State"]["Name"], "pending")
-    address = found.get("PublicIpAddress", "")
+    told, inside = tags(found), found.get("PrivateIpAddress", "")
+    address = address_of(found.get("PublicIpAddress", ""), inside, told)
     return Instance(
         "aws",
         str(Ref(region, found["InstanceId"])),
         state,
         _offer(region, found),
-        tags(found),
+        told,
         address=address,
         port=port if address else 0,
         user=USER,
         started=found["LaunchTime"].timestamp() if "LaunchTime" in found else 0.0,
         detail=_detail(state, found, address),
         failure=failure(found),
+        origin=origin(found),
+        inside=inside,
     )
+
+
+def origin(found: Mapping[str, Any]) -> str:
+    """The launch's token, as EC2 itself keeps it: nobody can change it afterwards."""
+    return str(found.get("ClientToken", "")).removesuffix(PLAIN)
 
 
 def unknown(text: str) -> Instance:
@@ -73,17 +84,19 @@ def left(region: str, id: str, found: Mapping[str, Any], state: str, detail: str
     kind = KINDS[id.partition("-")[0]]
     zone = found.get("AvailabilityZone", "")
     offer = _bare(region, zone, kind, "on-demand", None)
+    made = found.get("CreateTime")  # volumes only: of other kinds EC2 tells no time
     return Instance(
-        "aws", str(Ref(region, id)), state, offer, tags(found), detail=detail, kind=kind
-    )
+        "aws", str(Ref(region, id)), state, offer, tags(found), detail=detail, kind=kind,
+        started=made.timestamp() if made else 0.0,
+    )  # fmt: skip
 
 
 def _detail(state: str, found: Mapping[str, Any], address: str) -> str:
     reason = found.get("StateReason") or {}
     if state == "pending":
-        return "EC2 is starting it" if address else "EC2 is starting it; no public address yet"
+        return "EC2 is starting it" if address else "EC2 is starting it; no address yet"
     if state == "running":
-        return "" if address else "no public address yet"
+        return "" if address else "no address yet"
     words = reason.get("Message", "") or found.get("StateTransitionReason", "")
     if found["State"]["Name"] in ("stopping", "stopped"):
         return f"{found['State']['Name']}, its disk is still paid; {words}".rstrip("; ")

@@ -15,8 +15,13 @@ from . import labels
 
 RUN_LIMITS = (30, 120 * 86400)
 """Seconds that ``maxRunDuration`` may be, at least and at most."""
+PREFIX = "byoc-"
+"""What the name of each instance begins with."""
 NOTICE = 120
 """Seconds of warning before a preemption: the only figure that the API takes besides 0."""
+SURE_NOTICE = 30
+"""Seconds that there are in any case, from the flag of the metadata server until the machine is
+off: an older SDK or a project may not have the longer notice, and the machine cannot tell."""
 SMALLEST_DISK = 30
 """GB: Ubuntu's image has 10, of which an environment with a GPU framework takes all."""
 NEWEST_DISK = "hyperdisk-balanced"
@@ -63,7 +68,7 @@ def split(type: str) -> Kind:
 
 def name(token: str) -> str:
     """The instance's name: the same token, the same name, so a repeat meets the first one."""
-    return f"byoc-{token[:20]}"
+    return f"{PREFIX}{token[:20]}"
 
 
 def request_id(token: str) -> str:
@@ -89,7 +94,7 @@ def make(
         "tags": {"items": [place.tag]},
         "scheduling": _scheduling(offer, request.lifetime, notice),
         "disks": [_disk(request, kind, place, told)],
-        "networkInterfaces": [_interface(place)],
+        "networkInterfaces": [_interface(place, request.public)],
         "metadata": {"items": _metadata(bootdata.compose(request, end_script))},
     }
     if kind.number:
@@ -133,9 +138,10 @@ def _disk(request: LaunchRequest, kind: Kind, place: Place, told: dict[str, str]
     }
 
 
-def _interface(place: Place) -> dict[str, Any]:
+def _interface(place: Place, public: bool) -> dict[str, Any]:
     nat = {"name": "External NAT", "type": "ONE_TO_ONE_NAT", "networkTier": "PREMIUM"}
-    found = {"network": place.network, "nicType": "GVNIC", "accessConfigs": [nat]}
+    outside = {"accessConfigs": [nat]} if public else {}  # without any there is no public address
+    found = {"network": place.network, "nicType": "GVNIC", **outside}
     return {**found, "subnetwork": place.subnet} if place.subnet else found
 
 

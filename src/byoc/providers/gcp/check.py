@@ -66,8 +66,7 @@ def _permissions(google: Google, account: str) -> Finding:
     if missing:
         return Finding(
             "fail", "permissions", f"not allowed: {', '.join(missing)}",
-            "Grant the custom role of docs/gcp.md: "
-            f"gcloud projects add-iam-policy-binding {google.project} --role=...",
+            f"Run: byoc iam gcp --project {google.project} --user MEMBER | sh",
         )  # fmt: skip
     also = f"; it also needs {permissions.ACT_AS} on {account}" if account else ""
     return Finding("ok", "permissions", f"all {len(wanted)} are there{also}")

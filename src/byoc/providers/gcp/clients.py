@@ -33,7 +33,8 @@ _QUOTA = re.compile(r"[Qq]uota '([A-Za-z0-9_-]+)'")
 
 
 class Google:
-    """``options``: ``project``, ``endpoint``. Nothing is imported or asked before it is needed.
+    """``options``: ``project``, ``endpoint``, ``key_file``. Nothing is imported or asked before it
+    is needed.
 
     Safe from any thread. Every method raises errors of :mod:`byoc.errors` only.
     """
@@ -41,6 +42,7 @@ class Google:
     def __init__(self, environ: Mapping[str, str], options: Mapping[str, str]) -> None:
         self._environ = environ
         self._project = options.get("project", "")
+        self._key_file = options.get("key_file", "")
         self.endpoint = options.get("endpoint", "").rstrip("/")
         self._lock = threading.RLock()
         self._clients: dict[str, Any] = {}
@@ -182,10 +184,11 @@ class Google:
             return self._login
 
     def _log_in(self) -> tuple[Any, str]:
-        if not (self.endpoint and ingress.is_loopback(self.endpoint)):
+        emulated = self.endpoint and ingress.is_loopback(self.endpoint)
+        if not emulated and not self._key_file:
             credentials, project = load("google.auth").default(scopes=[SCOPE])
             return credentials, project or ""
-        path = self._environ.get(KEY_FILE, "")
+        path = self._key_file or self._environ.get(KEY_FILE, "")
         if not path:
             raise AccessError(
                 f"{self.endpoint} is on this computer and {KEY_FILE} names no key for it",
@@ -194,6 +197,8 @@ class Google:
             )  # fmt: skip
         made = load("google.oauth2.service_account").Credentials
         credentials = made.from_service_account_file(path, scopes=[SCOPE])
+        if not emulated:
+            return credentials, str(credentials.project_id or "")
         # Of Google's own universe the library looks for rules about regions, at Google.
         return credentials.with_universe_domain(EMULATED), str(credentials.project_id or "")
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 from ...errors import BadRequestError
+from ..base import ANY
 
 MANAGED = "byoc-managed"
 """The label that everything of byoc carries, with the value 1."""
@@ -62,7 +63,21 @@ def _byte(match: re.Match[bytes]) -> bytes:
     return bytes([int(match[1], 16)])
 
 
+def changed(old: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
+    """Labels with these tags in place of their old values; others' stay as they are.
+
+    Raises as :func:`encode`, or BadRequestError when they are too many together.
+    """
+    found = {key: value for key, value in old.items() if _place(key)[0] not in tags}
+    found.update(encode(tags))
+    if len(found) > MOST:
+        raise BadRequestError(f"{len(found)} labels are more than {MOST}", provider="gcp")
+    return found
+
+
 def query(tags: Mapping[str, str]) -> str:
     """The ``filter`` of a list call for resources of byoc that carry all of ``tags``."""
-    wanted = encode({MANAGED: "1", **tags})
-    return " AND ".join(f'(labels.{key} = "{value}")' for key, value in wanted.items())
+    wanted = encode({MANAGED: "1", **{k: v for k, v in tags.items() if v != ANY}})
+    terms = [f'(labels.{key} = "{value}")' for key, value in wanted.items()]
+    terms += [f"(labels.{key}:*)" for key, value in tags.items() if value == ANY]
+    return " AND ".join(terms)

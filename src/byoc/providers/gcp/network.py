@@ -1,7 +1,8 @@
 """The network that instances are in, and the firewall rule that lets the client reach them.
 
-One rule for each owner, found by its name and kept for the next launch. It opens the SSH port of
-instances with the owner's network tag, to the client's own networks.
+One rule for each owner, found by its name: it opens the SSH port of instances with the owner's
+network tag to the client's own networks, and no others. It goes with the owner's last instance.
+Networks of IPv6 need a rule of their own: Google takes none of both kinds.
 """
 
 from __future__ import annotations
@@ -11,14 +12,26 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...errors import BadRequestError, TokenError
+from ...errors import BadRequestError, TokenError, TransientError
 from ..base import OWNER_TAG
+from ..gates import change, families
 from . import labels
 from .clients import Google, of_operation
 
 PREFIX = "byoc-ssh-"
-MOST_NETWORKS = 8
-"""Of a rule, newest last: a laptop that moves about leaves no more of its past addresses."""
+MESH = "-mesh"
+"""What the name of the rule for instances that reach each other ends with."""
+SIX = "-6"
+"""What the name of a rule for IPv6 networks ends with."""
+SHUT = "-shut"
+"""What the name of the rule ends with that keeps everybody else out."""
+_SHUT: Mapping[str, Any] = {
+    "denied": [{"I_p_protocol": "all"}],
+    "source_ranges": ["0.0.0.0/0"],
+    "priority": 65000,
+}
+"""The rules that every default network has from the beginning, among them one that opens SSH to
+the world, have priority 65534: this one comes before them, and behind ours."""
 _DONE = "DONE"
 
 
@@ -52,47 +65,90 @@ def subnet(google: Google, given: str, region: str) -> str:
     return found
 
 
-def open_port(google: Google, owner: str, given: str, networks: Sequence[str], port: int) -> str:
-    """Make sure that ``networks`` (CIDRs) reach the owner's instances; returns their tag."""
-    name = rule_name(owner)
-    rule = google.find("firewalls", "get", project=google.project, firewall=name)
-    if rule is None:
-        _insert(google, name, owner, link(given), networks, port)
-        return name
-    known = list(rule.source_ranges)
-    missing = [cidr for cidr in networks if cidr not in known]
-    if missing:
-        kept = known[max(0, len(known) + len(missing) - MOST_NETWORKS) :]
-        ranges = [*kept, *missing]
-        _wait(google, google.call(
-            "firewalls", "patch_unary", project=google.project, firewall=name,
-            firewall_resource={"name": name, "source_ranges": ranges},
-        ))  # fmt: skip
-    return name
+def open_port(
+    google: Google, owner: str, given: str, networks: Sequence[str], port: int
+) -> tuple[str, bool]:
+    """Make sure that ``networks`` (CIDRs), and nobody else, reach the owner's instances; returns
+    their tag, and whether anything had to be changed."""
+    tag = rule_name(owner)
+    pages = google.pages("firewalls", "list", project=google.project, filter=f"name eq {tag}.*")
+    known = {str(rule.name): rule for page in pages for rule in page.items}
+    four, six = families(networks)
+    open_to = {"allowed": [{"I_p_protocol": "tcp", "ports": [str(port)]}], "target_tags": [tag]}
+    wanted: list[dict[str, Any]] = [
+        {"name": tag + SHUT, **_SHUT, "target_tags": [tag]},
+        {"name": tag, **open_to, "source_ranges": list(four)},
+        {"name": tag + SIX, **open_to, "source_ranges": list(six)},
+    ]
+    asked = [
+        _put(google, owner, given, known.get(rule["name"]), rule)
+        for rule in wanted
+        if rule["source_ranges"]
+    ]
+    operations = [one for one in asked if one is not None]
+    for operation in operations:
+        wait(google, operation)
+    return tag, bool(operations)
 
 
-def _insert(
-    google: Google, name: str, owner: str, network: str, networks: Sequence[str], port: int
-) -> None:
+def _put(google: Google, owner: str, given: str, known: Any, rule: dict[str, Any]) -> Any:
+    """The operation that makes a rule as it should be, None when it is."""
+    if known is not None:
+        if not change(list(known.source_ranges), rule["source_ranges"]):
+            return None
+        return google.call(
+            "firewalls", "patch_unary", project=google.project, firewall=rule["name"],
+            firewall_resource={"name": rule["name"], "source_ranges": rule["source_ranges"]},
+        )  # fmt: skip
+    return _insert(google, owner, given, rule)
+
+
+def _insert(google: Google, owner: str, given: str, rule: Mapping[str, Any]) -> Any:
+    """The operation that makes a rule, None when another client of the owner was faster."""
     body = {
-        "name": name,
         "description": json.dumps({labels.MANAGED: "1", OWNER_TAG: owner}),
-        "network": network,
+        "network": link(given),
         "direction": "INGRESS",
-        "source_ranges": list(networks),
-        "target_tags": [name],
-        "allowed": [{"I_p_protocol": "tcp", "ports": [str(port)]}],
+        **rule,
     }
     try:
-        operation = google.call(
+        return google.call(
             "firewalls", "insert_unary", project=google.project, firewall_resource=body
         )
-    except TokenError:  # another client of the same owner was faster
+    except TokenError:
+        return None
+
+
+def open_mesh(google: Google, owner: str, given: str) -> None:
+    """Make sure that the owner's instances reach each other on every port: by a rule of their own,
+    whose source is their network tag."""
+    tag = rule_name(owner)
+    name = tag + MESH
+    if google.find("firewalls", "get", project=google.project, firewall=name) is not None:
         return
-    _wait(google, operation)
+    allowed = [{"I_p_protocol": "all"}]
+    rule = {"name": name, "source_tags": [tag], "target_tags": [tag], "allowed": allowed}
+    operation = _insert(google, owner, given, rule)
+    if operation is not None:
+        wait(google, operation)
 
 
-def _wait(google: Google, operation: Any) -> None:
+def must_be_unused(google: Google, name: str) -> None:
+    """A rule that lets somebody in may go at any time. The one that keeps everybody else out stays
+    for as long as its owner has an instance, which the network's own rules would open to the world:
+    raises TransientError."""
+    if not name.endswith(SHUT):
+        return
+    rule = google.find("firewalls", "get", project=google.project, firewall=name)
+    owner = tags_of(rule).get(OWNER_TAG, "") if rule is not None else ""
+    if owner and google.everywhere("instances", "instances", labels.query({OWNER_TAG: owner})):
+        raise TransientError(
+            f"the firewall rule {name} keeps instances of {owner} shut", provider="gcp",
+            vendor_code="resourceInUseByAnotherResource", scope="request",
+        )  # fmt: skip
+
+
+def wait(google: Google, operation: Any) -> None:
     """Until a global operation is done: a machine may boot within the time that a rule takes."""
     while operation.status.name != _DONE:
         operation = google.call(

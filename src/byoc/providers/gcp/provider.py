@@ -18,6 +18,7 @@ from ...resources import Offer
 from .. import bootdata
 from ..base import OWNER_TAG, TOKEN_TAG, Finding, Instance, LaunchRequest, Survey, Traits
 from ..ingress import Ingress
+from ..tags import holds
 from . import body, check, images, labels, network, states
 from .clients import API, Google, of_operation
 from .codes import NO_NOTICE
@@ -25,6 +26,8 @@ from .sdk import load
 from .survey import choose, survey
 
 SSH_PORT = 22
+MARK_TRIES = 5
+"""How often labels are read and written until nobody has changed them in between."""
 CONSOLE = 64 * 1024
 """Characters of the serial port's output that are given at most."""
 _REST = {
@@ -37,7 +40,7 @@ T = TypeVar("T")
 
 
 class GcpProvider:
-    """One project. ``options``: ``project``, ``endpoint``, ``image``, ``network``,
+    """One project. ``options``: ``project``, ``endpoint``, ``key_file``, ``image``, ``network``,
     ``service_account``, ``ssh_port``, ``ingress``. Safe from any thread."""
 
     name = "gcp"
@@ -66,11 +69,12 @@ class GcpProvider:
         return Traits(
             end_command=(bootdata.END_COMMAND,),
             root=True,
-            notice=float(body.NOTICE),
+            notice=float(body.SURE_NOTICE),
             notice_source="gcp",
             self_end="gone" if self._account else "stopped",
             regional=True,
             boot=40.0,
+            origins=True,
         )
 
     def offers(self) -> builtins.list[Offer]:
@@ -126,6 +130,37 @@ class GcpProvider:
             return found
         return found._replace(failure=taken, detail=taken.message)
 
+    def mark(self, instance_id: str, tags: Mapping[str, str]) -> None:
+        """Labels are replaced as a whole, by whoever has read the latest: read and written again
+        when somebody else was faster."""
+        place, kind, name = states.parts(instance_id)
+        if kind != "instance" or not tags:
+            return
+        for left in reversed(range(MARK_TRIES)):
+            raw = self._raw(place, name)
+            if raw is None:
+                if states.fate(self._google, place, name, self._clock.wall()).state == "pending":
+                    raise TransientError(
+                        f"{instance_id} cannot be marked yet: Compute Engine does not show it",
+                        provider="gcp", vendor_code="notFound", scope="request",
+                    )  # fmt: skip
+                return
+            try:
+                self._label(place, name, raw, tags)
+                return
+            except TokenError:  # conditionNotMet
+                if not left:
+                    raise
+
+    def _label(self, zone: str, name: str, raw: Any, tags: Mapping[str, str]) -> None:
+        told = labels.changed(raw.labels, tags)
+        wanted = {"labels": told, "label_fingerprint": raw.label_fingerprint}
+        self._google.find(
+            "instances", "set_labels_unary",
+            project=self._google.project, zone=zone, instance=name,
+            instances_set_labels_request_resource=wanted,
+        )  # fmt: skip
+
     def terminate(self, instance_id: str) -> None:
         place, kind, name = states.parts(instance_id)
         if not kind:
@@ -134,10 +169,14 @@ class GcpProvider:
             service, where = "instances", {"zone": place, "instance": name}
         else:
             service, where = self._where(place, kind, name)
+        google = self._google
         if kind == "firewall":
             self._forget("firewall")
-        google = self._google
-        if google.find(service, "delete_unary", project=google.project, **where) is not None:
+            network.must_be_unused(google, name)
+        operation = google.find(service, "delete_unary", project=google.project, **where)
+        if operation is not None:
+            if kind == "firewall":  # else the next launch would find the rule that is on its way
+                network.wait(google, operation)
             return
         if kind == "instance":  # not found may mean: not shown yet
             fate = states.fate(google, place, name, self._clock.wall())
@@ -162,7 +201,7 @@ class GcpProvider:
         wanted = set(regions)
         return [
             item for item in found
-            if item.tags.items() >= tags.items()
+            if holds(item.tags, tags)
             and (not wanted or item.offer.region in wanted | {"global"})
         ]  # fmt: skip
 
@@ -189,13 +228,29 @@ class GcpProvider:
         cidrs = self._ingress.networks(google.endpoint or API)
         tag = self._once(
             ("firewall", owner, *cidrs),
-            lambda: network.open_port(google, owner, given, cidrs, self._port),
+            lambda: network.open_port(google, owner, given, cidrs, self._port)[0],
         )
+        if request.mesh:
+            self._once(
+                ("firewall", owner, network.MESH),
+                lambda: network.open_mesh(google, owner, given),
+            )
         subnet = self._once(
             ("subnet", offer.region), lambda: network.subnet(google, given, offer.region)
         )
         link = network.link(given)
         return body.Place(image.link, image.size, link, subnet, tag, self._account)
+
+    def gate(self, region: str) -> str:
+        """See :class:`byoc.providers.gates.Gate`: one firewall rule for the whole project."""
+        return "global"
+
+    def admit(self, region: str, owner: str) -> bool:
+        """See :class:`byoc.providers.gates.Gate`."""
+        google = self._google
+        self._forget("firewall")
+        cidrs = self._ingress.networks(google.endpoint or API, fresh=True)
+        return network.open_port(google, owner, self._network, cidrs, self._port)[1]
 
     def _placed(self, request: LaunchRequest) -> LaunchRequest:
         """Compute Engine chooses no zone: for an offer without one it is done here, once for each
@@ -255,19 +310,19 @@ class GcpProvider:
     def _rest(self, tags: Mapping[str, str], query: str) -> builtins.list[Instance]:
         google = self._google
         found = [
-            states.of_rest(zone, "disk", raw.name, labels.decode(raw.labels))
+            states.of_rest(zone, "disk", raw, labels.decode(raw.labels))
             for zone, raw in google.everywhere("disks", "disks", query)
             if not raw.users  # one that is attached goes with its instance
         ]
         found += [
-            states.of_rest(region, "address", raw.name, labels.decode(raw.labels))
+            states.of_rest(region, "address", raw, labels.decode(raw.labels))
             for region, raw in google.everywhere("addresses", "addresses", query)
         ]
         pages = google.pages(
             "firewalls", "list", project=google.project, filter=f"name eq {network.PREFIX}.*"
         )
         found += [
-            states.of_rest("global", "firewall", rule.name, network.tags_of(rule))
+            states.of_rest("global", "firewall", rule, network.tags_of(rule))
             for page in pages
             for rule in page.items
             if network.tags_of(rule).get(labels.MANAGED) == "1"
@@ -281,9 +336,10 @@ class GcpProvider:
         service, where = self._where(place, kind, name)
         raw = self._google.find(service, "get", project=self._google.project, **where)
         if raw is None:
-            return states.of_rest(place, kind, name, {})._replace(state="gone")
+            nothing = states.offer_of("", "", "", {})
+            return Instance("gcp", instance_id, "gone", nothing, {}, kind=kind)
         told = network.tags_of(raw) if kind == "firewall" else labels.decode(raw.labels)
-        return states.of_rest(place, kind, name, told)
+        return states.of_rest(place, kind, raw, told)
 
     @staticmethod
     def _where(place: str, kind: str, name: str) -> tuple[str, dict[str, str]]:

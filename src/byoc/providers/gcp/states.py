@@ -10,7 +10,8 @@ from typing import Any
 from ...errors import CapacityError, ProviderError
 from ...pricing import catalog
 from ...resources import Offer
-from ..base import PRICE_TAG, Instance
+from ..base import PRICE_TAG, TOKEN_TAG, Instance
+from ..gates import address_of
 from . import body, labels
 from .clients import Google, absent, of_operation
 from .codes import BRIEF
@@ -73,24 +74,39 @@ def of_instance(zone: str, raw: Any, port: int) -> Instance:
     state, detail = STATES.get(raw.status, ("pending", f"its status is {raw.status}"))
     interface = next(iter(raw.network_interfaces), None)
     configs = list(interface.access_configs) if interface is not None else []
-    address = configs[0].nat_i_p if configs else ""
+    inside = interface.network_i_p if interface is not None else ""
+    address = address_of(configs[0].nat_i_p if configs else "", inside, tags)
     if state == "running" and not address:
-        detail = "no public address yet"
+        detail = "no address yet"
     return Instance(
         "gcp", f"{zone}/{raw.name}", state,
         offer_of(zone, str(kind), "spot" if spot else "on-demand", tags), tags,
         address=address, port=port if address else 0, user="root",
         started=when(raw.last_start_timestamp or raw.creation_timestamp),
-        detail=raw.status_message or detail,
+        detail=raw.status_message or detail, origin=origin_of(raw.name, tags),
+        inside=inside,
     )  # fmt: skip
 
 
-def of_rest(place: str, kind: str, name: str, tags: Mapping[str, str]) -> Instance:
+def origin_of(name: str, tags: Mapping[str, str]) -> str:
+    """The launch's token. An instance's name is made of the first 20 characters of it and cannot be
+    changed: a label that it does not bear out was put on by hand, and only the name's part counts.
+    """
+    token = tags.get(TOKEN_TAG, "")
+    if token and name == body.name(token):
+        return token
+    return name.removeprefix(body.PREFIX) if name.startswith(body.PREFIX) else ""
+
+
+def of_rest(place: str, kind: str, raw: Any, tags: Mapping[str, str]) -> Instance:
     """A disk, an address or a firewall rule that is left over."""
     nothing = Offer("gcp", place, "", kind, "on-demand", None, 0.0, 0)
     zone = place if kind == "disk" else ""
     offer = nothing._replace(region=region_of(place), zone=zone) if zone else nothing
-    return Instance("gcp", f"{place}/{kind}/{name}", "running", offer, tags, kind=kind)
+    return Instance(
+        "gcp", f"{place}/{kind}/{raw.name}", "running", offer, tags, kind=kind,
+        started=when(raw.creation_timestamp),
+    )  # fmt: skip
 
 
 def when(text: str) -> float:

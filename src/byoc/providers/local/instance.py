@@ -138,6 +138,7 @@ class Launcher(NamedTuple):
         self._write_commands(draft, final)
         record = {
             "id": name,
+            "token": request.token,
             "tags": dict(request.tags),
             "offer": request.offer._asdict(),
             "address": address[0],

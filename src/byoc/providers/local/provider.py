@@ -14,6 +14,7 @@ from ...clock import Clock
 from ...errors import BadRequestError, BootError, InstanceError
 from ...resources import Offer
 from ..base import Finding, Instance, LaunchRequest, Survey, Traits
+from ..tags import holds
 from . import checks, host
 from .folder import END_COMMAND, ID, Folder, Room, instance_id
 from .machine import files, processes
@@ -65,6 +66,7 @@ class LocalProvider:
             root=False,
             real_root=self.mode().isolation == "bwrap",
             shared_host=True,
+            origins=True,
         )
 
     def offers(self) -> builtins.list[Offer]:
@@ -138,7 +140,7 @@ class LocalProvider:
                 self._clear(room)
                 continue
             instance = self._instance(room)
-            if tags.items() <= dict(instance.tags).items():
+            if holds(instance.tags, tags):
                 found.append(instance)
         return found
 
@@ -184,6 +186,8 @@ class LocalProvider:
                 user=str(record["user"]),
                 host_key=str(record["host_key"]),
                 started=float(record["started"]),
+                origin=str(record.get("token", "")),
+                inside=str(record["address"]),
             )
         except (KeyError, TypeError, ValueError):  # torn, or of another version
             return None
@@ -199,6 +203,23 @@ class LocalProvider:
             detail += "; the end of its log: " + log
         known = self._from_record(instance_id, "gone", grave) or unknown
         return known._replace(detail=detail)
+
+    def mark(self, instance_id: str, tags: Mapping[str, str]) -> None:
+        """Writes tags into the machine's record, alone among all clients."""
+        if not ID.match(instance_id) or not tags:
+            return
+        room = self._folder.room(instance_id)
+        if not room.lives():
+            return
+        with self._folder.launching():
+            record = room.machine()
+            if record is None or not isinstance(record.get("tags"), dict):
+                return  # gone meanwhile, or damaged: there is nothing to add to
+            record["tags"].update(tags)
+            try:
+                files.write_json(str(room.path / "machine.json"), record)
+            except FileNotFoundError:  # it has ended meanwhile
+                return
 
     def terminate(self, instance_id: str) -> None:
         """Ends the instance and waits until nothing of it is left. Already gone is success.

@@ -30,10 +30,13 @@ _HOME_HINT = "Identity resources are made in the home region: add --region if it
 class Checker:
     """Asks for ``byoc check``."""
 
-    def __init__(self, account: Account, clock: Clock, subnet: str = "") -> None:
+    def __init__(
+        self, account: Account, clock: Clock, subnet: str = "", public: bool = True
+    ) -> None:
         self._account = account
         self._clock = clock
         self._subnet = subnet
+        self._public = public
 
     def run(self) -> list[Finding]:
         """Every finding; those that need credentials only when there are good ones."""
@@ -106,12 +109,15 @@ class Checker:
         return [Finding("ok", "permissions", message)]
 
     def _network(self) -> list[Finding]:
+        if not (self._subnet or self._public):
+            message = "instances without a public address need a subnet that the jump host reaches"
+            return [Finding("fail", "network", message, "Name one with BYOC_OCI_SUBNET.")]
         if not self._subnet:
             return [Finding("ok", "network", "made in each region at its first launch")]
         client = self._account.client("network")
         with translated():
             subnet = client.get_subnet(self._subnet).data
-        if subnet.prohibit_public_ip_on_vnic:
+        if subnet.prohibit_public_ip_on_vnic and self._public:
             return [
                 Finding(
                     "fail", "network", f"subnet {subnet.display_name} gives no public addresses",

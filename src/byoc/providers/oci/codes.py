@@ -53,7 +53,7 @@ _SETUP = (
     "BYOC_OCI_PROFILE."
 )
 _POLICY = (
-    "Allow it by a policy (docs/oci.md has all of them), or check the setting oci.compartment."
+    "Allow it by a policy (`byoc iam oci` prints them), or check the setting oci.compartment."
 )
 _RAISE = "Ask for more under Limits, Quotas and Usage in the OCI console, or use another region."
 _COMPARTMENT_QUOTA = "Ask whoever sets the compartment's quotas, or use another compartment."
@@ -121,6 +121,7 @@ ROWS: tuple[Row, ...] = (
     # --- the token ----------------------------------------------------------------------------
     Row("InvalidatedRetryToken", TokenError),
     Row("Conflict", TokenError),
+    Row("NoEtagMatch", TransientError),  # somebody has changed it since it was read
     # --- again, with the same token: nobody knows whether it was done ---------------------------
     Row("IncorrectState", TransientError),
     Row("ExternalServerIncorrectState", TransientError),

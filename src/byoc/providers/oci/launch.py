@@ -20,12 +20,12 @@ PREFIX = "byoc-"
 BOOT_VOLUME = " (Boot Volume)"
 """What OCI puts behind an instance's name for its boot volume's, which takes no tags."""
 _OWNER_LENGTH = 20
-_TOKEN_LENGTH = 20
+TOKEN_LENGTH = 20
 
 
 def name_of(owner: str, token: str) -> str:
     """The display name of an instance, from which its boot volume's owner is known as well."""
-    return f"{PREFIX}{owner[:_OWNER_LENGTH]}-{token[:_TOKEN_LENGTH]}"
+    return f"{PREFIX}{owner[:_OWNER_LENGTH]}-{token[:TOKEN_LENGTH]}"
 
 
 def details(
@@ -48,8 +48,11 @@ def details(
             "bootVolumeSizeInGBs": disk(request.disk, image),
             "bootVolumeVpusPerGB": HIGHER if offer.gpu_count else BALANCED,
         },
-        "createVnicDetails": _card(place, name, tags),
-        "metadata": {"user_data": base64.b64encode(boot_data.encode()).decode()},
+        "createVnicDetails": _card(place, name, tags, request.public),
+        "metadata": {
+            "user_data": base64.b64encode(boot_data.encode()).decode(),
+            TOKEN_TAG: request.token,  # tags can be put on anything; this tells what we launched
+        },
         # Version 1 of the metadata service answers whoever sends a request by accident.
         "instanceOptions": {"areLegacyImdsEndpointsDisabled": True},
         # After its host has failed, an instance must not come back elsewhere, unseen and billed.
@@ -69,11 +72,11 @@ def disk(wanted: int, image: Image) -> int:
     return max(SMALLEST_DISK, image.size, math.ceil(wanted / 1024))
 
 
-def _card(place: Place, name: str, tags: Mapping[str, str]) -> dict[str, Any]:
+def _card(place: Place, name: str, tags: Mapping[str, str], public: bool) -> dict[str, Any]:
     return {
         "subnetId": place.subnet,
         "nsgIds": list(place.groups),
-        "assignPublicIp": True,
+        "assignPublicIp": public,
         "displayName": name,
         "freeformTags": dict(tags),
     }

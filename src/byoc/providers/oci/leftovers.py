@@ -7,10 +7,10 @@ from typing import Any
 
 from ...errors import ProviderError, TransientError
 from ...resources import Offer
-from ..base import OWNER_TAG, TOKEN_TAG, Instance
+from ..base import ANY, OWNER_TAG, TOKEN_TAG, Instance
 from .clients import Account, pages
 from .codes import CLOUD, translated
-from .launch import BOOT_VOLUME, PREFIX, name_of
+from .launch import BOOT_VOLUME, PREFIX, TOKEN_LENGTH, name_of
 from .network import MANAGED_TAG, owned
 
 _LIVING = frozenset({"PROVISIONING", "AVAILABLE", "RESTORING", "UPDATING", "TERMINATING"})
@@ -18,7 +18,7 @@ _PARTS: tuple[tuple[str, str, str], ...] = (
     ("subnet", "subnets", "network"),
     ("network_security_group", "network_security_groups", "firewall"),
     ("internet_gateway", "internet_gateways", "network"),
-    ("security_list", "security_lists", "firewall"),
+    ("security_list", "security_lists", "network"),  # lets in only what says how large packets are
     ("vcn", "vcns", "network"),
 )
 """Parts of a network in the order in which they can go: name in operations, of many, our kind."""
@@ -69,9 +69,14 @@ def _tags_of(name: str, tags: Mapping[str, str]) -> dict[str, str]:
     """Of the tags asked for, those that the name confirms; a boot volume has no others."""
     owner, token = tags.get(OWNER_TAG, ""), tags.get(TOKEN_TAG, "")
     found = {MANAGED_TAG: "1"}
-    if owner and name.startswith(name_of(owner, "")):
+    named = name.removeprefix(PREFIX).removesuffix(BOOT_VOLUME).rpartition("-")
+    if owner == ANY and named[0]:
+        found[OWNER_TAG] = named[0]  # its first 20 characters; our owners have no more
+    elif owner and name.startswith(name_of(owner, "")):
         found[OWNER_TAG] = owner
-    if token and name == name_of(owner, token) + BOOT_VOLUME:
+    if token == ANY and named[2]:
+        found[TOKEN_TAG] = named[2]
+    elif token and named[2] == token[:TOKEN_LENGTH]:
         found[TOKEN_TAG] = token
     return found
 
@@ -113,11 +118,30 @@ def remove(account: Account, id: str, word: str, region: str) -> None:
     client = account.client("network", region)
     if word == "vcn":
         _empty(account, client, id)
+    elif word == "networksecuritygroup":
+        _close(client, id)
     elif word == "internetgateway":
         gateway = _unless_gone(lambda: client.get_internet_gateway(id).data)
         if gateway is not None:
             _unroute(account, client, gateway.vcn_id)
     _delete(lambda: getattr(client, f"delete_{_WORDS[word]}")(id))
+
+
+def _close(client: Any, group: str) -> None:
+    """Let nobody in by a security group any more, also while it cannot be removed."""
+    try:
+        rules = pages(client.list_network_security_group_security_rules, group)
+    except ProviderError as error:
+        if error.vendor_code == "NotAuthorizedOrNotFound":
+            return
+        raise
+    inward = [one.id for one in rules if one.direction == "INGRESS"]
+    if inward:
+        _unless_gone(
+            lambda: client.remove_network_security_group_security_rules(
+                group, {"securityRuleIds": inward}
+            )
+        )
 
 
 def _empty(account: Account, client: Any, vcn: str) -> None:

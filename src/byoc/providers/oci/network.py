@@ -8,17 +8,19 @@ under a token that is the same for all of them, and the oldest network wins.
 
 from __future__ import annotations
 
-import datetime as dt
+import functools
 import hashlib
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...clock import Clock
-from ...errors import BadRequestError, ProviderError
+from ...errors import ProviderError
 from ..base import OWNER_TAG
+from ..gates import change, families
+from ..prepared import Prepared
+from ..tags import holds
 from .clients import Account, pages
-from .codes import CLOUD, translated
+from .codes import translated
 
 MANAGED_TAG = "byoc-managed"
 BLOCK = "10.77.0.0/16"
@@ -27,9 +29,6 @@ SUBNET_BLOCK = "10.77.0.0/20"
 ALL = "0.0.0.0/0"
 TOKEN_WINDOW = 600.0
 """Seconds in which two clients that create the same thing are taken for one."""
-STALE_RULE = 86400.0
-"""Seconds after which a rule for another address of this client is removed: not at once, because a
-run may still be connected from there."""
 _NAME_LENGTH = 20
 
 
@@ -65,45 +64,64 @@ class Networks:
     def __init__(self, account: Account, clock: Clock) -> None:
         self._account = account
         self._clock = clock
-        self._lock = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
-        self._known: dict[tuple[str, Wanted], Place] = {}
+        self._prepared: Prepared[Wanted, Place] = Prepared()
+        self._meshes: Prepared[Place, bool] = Prepared()
 
     def ensure(self, region: str, wanted: Wanted) -> Place:
         """The place for instances of a region. Raises ProviderError."""
-        with self._lock:
-            lock = self._locks.setdefault(region, threading.Lock())
-        with lock:
-            if (region, wanted) not in self._known:
-                maker = _Maker(self._account, region, wanted, self._clock)
-                self._known[region, wanted] = maker.place()
-            return self._known[region, wanted]
+        return self._prepared.get(region, wanted, self._maker(region, wanted).place)[0]
+
+    def admit(self, region: str, wanted: Wanted) -> bool:
+        """Have the network as :meth:`ensure` does, looked at anew; whether who may come in had to
+        be changed."""
+        maker = self._maker(region, wanted)
+        self._prepared.get(region, wanted, maker.place, anew=True)
+        return maker.changed
 
     def forget(self) -> None:
         """Look again next time: what was found may be gone."""
-        with self._lock:
-            self._known.clear()
+        self._prepared.forget()
+        self._meshes.forget()
+
+    def connect(self, region: str, place: Place) -> None:
+        """Let the members of the place's groups reach each other on every port. A subnet that the
+        user chose has none, and rules of its own. Raises ProviderError."""
+        self._meshes.get(region, place, lambda: self._connect(region, place))
+
+    def _connect(self, region: str, place: Place) -> bool:
+        """Whether all rules were there."""
+        client, changed = self._account.client("network", region), False
+        for group in place.groups:
+            known = pages(client.list_network_security_group_security_rules, group)
+            if any(one.direction == "INGRESS" and one.source == group for one in known):
+                continue
+            changed = True
+            rules = {"securityRules": [_among(group)]}
+            with translated():
+                client.add_network_security_group_security_rules(group, rules)
+        return not changed
+
+    def _maker(self, region: str, wanted: Wanted) -> _Maker:
+        return _Maker(self._account, region, wanted, self._clock)
 
 
 class _Maker:
     """Makes one region's network, as far as it is not there."""
 
     def __init__(self, account: Account, region: str, wanted: Wanted, clock: Clock) -> None:
-        self._client = account.client("network", region)
+        self._account = account
         self._compartment = account.compartment
         self._region = region
         self._wanted = wanted
         self._clock = clock
+        self.changed = False
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        return self._account.client("network", self._region)
 
     def place(self) -> Place:
-        networks = tuple(one for one in self._wanted.networks if ":" not in one)
-        if not networks:
-            raise BadRequestError(
-                "instances on OCI have IPv4 addresses only, and no IPv4 network may reach them",
-                provider=CLOUD,
-                scope="cloud",
-                hints=("Name an IPv4 network with the setting ingress.",),
-            )
+        networks, _ = families(self._wanted.networks)  # our network has no IPv6
         vcn = self._part("vcn", "vcns", {"cidrBlocks": [BLOCK], "dnsLabel": "byoc"})
         gateway = self._part(
             "internet_gateway", "internet_gateways", {"isEnabled": True, "vcnId": vcn.id}
@@ -189,19 +207,16 @@ class _Maker:
     # --- who may come in --------------------------------------------------------------------
 
     def _admit(self, group: str, networks: Sequence[str]) -> None:
-        """Let these networks in; others' rules go when they are old."""
+        """Let these networks in, and shut out what byoc let in for others."""
         known = pages(self._client.list_network_security_group_security_rules, group)
-        inward = {one.source: one for one in known if _admits(one, self._wanted.port)}
-        rules = [_ssh(one, self._wanted.port) for one in networks if one not in inward]
+        inward = [one for one in known if _admits(one, self._wanted.port)]
+        ours = [one.source for one in inward if one.description == _RULE]
+        todo = change(ours, networks, [one.source for one in inward])
+        self.changed = bool(todo)
+        rules = [_ssh(one, self._wanted.port) for one in todo.missing]
         if not any(one.direction == "EGRESS" for one in known):
             rules.append(_OUTWARD)
-        stale = [
-            one.id
-            for one in known
-            if one.direction == "INGRESS"
-            and one.source not in networks
-            and self._age(one.time_created) > STALE_RULE
-        ]
+        stale = [one.id for one in inward if one.description == _RULE and one.source in todo.stale]
         with translated():
             if rules:
                 self._client.add_network_security_group_security_rules(
@@ -212,15 +227,14 @@ class _Maker:
                     group, {"securityRuleIds": stale}
                 )
 
-    def _age(self, made: dt.datetime | None) -> float:
-        return self._clock.wall() - made.timestamp() if made else 0.0
-
 
 def owned(found: Mapping[str, str] | None, tags: Mapping[str, str]) -> bool:
     """Whether tags hold all of ``tags``."""
-    return set(tags.items()) <= set((found or {}).items())
+    return holds(found, tags)
 
 
+_RULE = "SSH from a client of byoc"
+"""The description of each rule that lets a client in."""
 _PATH_MTU = {
     "protocol": "1",
     "source": ALL,
@@ -236,13 +250,24 @@ _OUTWARD = {
 }
 
 
+def _among(group: str) -> dict[str, Any]:
+    """A group's own members, on every port."""
+    return {
+        "direction": "INGRESS",
+        "protocol": "all",
+        "source": group,
+        "sourceType": "NETWORK_SECURITY_GROUP",
+        "description": "instances of one owner, for gangs",
+    }
+
+
 def _ssh(network: str, port: int) -> dict[str, Any]:
     return {
         "direction": "INGRESS",
         "protocol": "6",
         "source": network,
         "sourceType": "CIDR_BLOCK",
-        "description": "SSH from a client of byoc",
+        "description": _RULE,
         "tcpOptions": {"destinationPortRange": {"min": port, "max": port}},
     }
 

@@ -25,20 +25,24 @@ from ...tasks import side_by_side
 from .. import bootdata
 from ..base import OWNER_TAG, Finding, Instance, LaunchRequest, Survey, Traits
 from ..ingress import Ingress, is_loopback
+from ..looking import Lookout
 from . import console, ending, leftovers, states
 from .check import Checker
 from .clients import Account, no_retry, pages
 from .codes import CLOUD, translated
 from .images import Image, Images
 from .launch import details
-from .looking import Lookout
+from .looking import MOST, asking
 from .network import Networks, Place, Wanted, owned
 from .survey import AT_ONCE, choose, survey
 
 SPREADING = 60.0
 """Seconds for which OCI may not show an instance that it has just launched."""
+MARK_TRIES = 5
+"""How often tags are read and written until nobody has changed the instance in between."""
 _ABSENT = "NotAuthorizedOrNotFound"
-_LAUNCH_HINT = "Let the user manage instance-family there; docs/oci.md has the policy."
+_CHANGED = "NoEtagMatch"
+_LAUNCH_HINT = "Let the user manage instance-family there; `byoc iam oci` prints the policy."
 _GONE_HINT = "Check the settings oci.image and oci.subnet, or unset them."
 
 
@@ -59,6 +63,7 @@ class OciProvider:
         self._clock = clock
         self._port = int(options.get("ssh_port") or 22)
         self._subnet = options.get("subnet", "")
+        self._public = options.get("public_address") != "false"
         self._account = Account(environ, options)
         self._images = Images(self._account, options.get("image", ""))
         self._networks = Networks(self._account, clock)
@@ -66,7 +71,7 @@ class OciProvider:
         self._lock = threading.Lock()
         self._launched: dict[str, tuple[float, Instance]] = {}
         self._lookouts: dict[str, Lookout] = {}
-        self._addresses: dict[str, str] = {}
+        self._addresses: dict[str, states.Met] = {}
         self._chosen: dict[str, str] = {}
 
     @property
@@ -79,6 +84,7 @@ class OciProvider:
             self_end="billed",
             regional=True,
             boot=75.0,
+            origins=True,
         )
 
     def offers(self) -> builtins.list[Offer]:
@@ -91,7 +97,7 @@ class OciProvider:
 
     def check(self) -> builtins.list[Finding]:
         """SDK, credentials, clock, what may be read, network, GPU limits, self-termination."""
-        return Checker(self._account, self._clock, self._subnet).run()
+        return Checker(self._account, self._clock, self._subnet, self._public).run()
 
     # --- launching ------------------------------------------------------------------------------
 
@@ -102,7 +108,9 @@ class OciProvider:
         request = self._placed(request)
         offer = request.offer
         image = self._images.find(offer)
-        place = self._place(offer.region, request.tags.get(OWNER_TAG, ""))
+        place = self._place(offer.region, request.tags.get(OWNER_TAG, ""), request.public)
+        if request.mesh:
+            self._networks.connect(offer.region, place)
         emulated = is_loopback(self._account.endpoint)
         boot_data = bootdata.compose(request, ending.script(emulated))
         body = details(request, self._account.compartment, image, place, boot_data)
@@ -146,11 +154,33 @@ class OciProvider:
             return None
         return made._replace(detail="OCI does not show it yet")
 
-    def _place(self, region: str, owner: str) -> Place:
+    def _place(self, region: str, owner: str, public: bool) -> Place:
         if self._subnet:
             return Place(self._subnet, ())
-        networks = self._ingress.networks(self._account.endpoint)
-        return self._networks.ensure(region, Wanted(owner, networks, self._port))
+        if not public:
+            raise BadRequestError(
+                "an instance without a public address has to be in a subnet that the jump host "
+                "reaches, and the network that byoc makes is none",
+                provider=CLOUD,
+                scope="cloud",
+                hints=("Name a subnet of the jump host's network with the setting oci.subnet.",),
+            )
+        return self._networks.ensure(region, self._wanted(owner))
+
+    def _wanted(self, owner: str, fresh: bool = False) -> Wanted:
+        networks = self._ingress.networks(self._account.endpoint, fresh)
+        return Wanted(owner, networks, self._port)
+
+    def gate(self, region: str) -> str:
+        """See :class:`byoc.providers.gates.Gate`: a network security group for each region."""
+        return region
+
+    def admit(self, region: str, owner: str) -> bool:
+        """See :class:`byoc.providers.gates.Gate`. Rules of a subnet of the settings are the
+        user's."""
+        if self._subnet:
+            return False
+        return self._networks.admit(region, self._wanted(owner, fresh=True))
 
     def _explained(
         self, error: ProviderError, offer: Offer, image: Image, place: Place
@@ -202,6 +232,8 @@ class OciProvider:
         if raw.lifecycle_state == "TERMINATED":
             self._address(raw, region)  # to forget it
             return states.ended(self._account, raw, region)
+        if raw.lifecycle_state == "TERMINATING" and raw.preemptible_instance_config:
+            return states.ended(self._account, raw, region)  # reclaimed, or ended by somebody?
         return states.instance(raw, region, self._address(raw, region), self._port)
 
     def _lookout(self, region: str) -> Lookout:
@@ -216,17 +248,17 @@ class OciProvider:
             return {raw.id: raw for raw in found}
 
         with self._lock:
-            return self._lookouts.setdefault(region, Lookout(one, many))
+            return self._lookouts.setdefault(region, Lookout(asking(one, many), MOST))
 
-    def _address(self, raw: Any, region: str) -> str:
+    def _address(self, raw: Any, region: str) -> states.Met:
         """Where it is reached; asked for until it is known, since it does not change."""
         with self._lock:
             if raw.lifecycle_state not in states.ADDRESSED:
                 self._addresses.pop(raw.id, None)
-                return ""
-            known = self._addresses.get(raw.id, "")
-        if not known:
-            known = states.addresses(self._account, region, raw.id).get(raw.id, "")
+                return states.NOWHERE
+            known = self._addresses.get(raw.id, states.NOWHERE)
+        if not known.address:
+            known = states.addresses(self._account, region, raw.id).get(raw.id, states.NOWHERE)
             with self._lock:
                 self._addresses[raw.id] = known
         return known
@@ -256,7 +288,10 @@ class OciProvider:
             known = {raws[0].id: self._address(raws[0], region)}
         else:
             known = states.addresses(self._account, region) if raws else {}
-        found = [states.instance(raw, region, known.get(raw.id, ""), self._port) for raw in raws]
+        found = [
+            states.instance(raw, region, known.get(raw.id, states.NOWHERE), self._port)
+            for raw in raws
+        ]
         return [*found, *leftovers.listing(self._account, region, tags)] if everything else found
 
     def console(self, instance_id: str) -> str:
@@ -268,6 +303,33 @@ class OciProvider:
 
     # --- ending ---------------------------------------------------------------------------------
 
+    def mark(self, instance_id: str, tags: Mapping[str, str]) -> None:
+        """Tags are replaced as a whole: read, and written unless somebody has changed the instance
+        in between; then read again."""
+        word, region = self._parsed(instance_id)
+        if word != "instance" or not tags:
+            return
+        for left in reversed(range(MARK_TRIES)):
+            try:
+                self._mark(instance_id, region, tags)
+                return
+            except ProviderError as error:
+                if error.vendor_code == _ABSENT and self._gone(instance_id, region):
+                    return
+                if error.vendor_code != _CHANGED or not left:
+                    raise
+
+    def _mark(self, instance_id: str, region: str, tags: Mapping[str, str]) -> None:
+        client = self._account.client("compute", region)
+        with translated():
+            known = client.get_instance(instance_id)
+            if known.data.lifecycle_state in {"TERMINATING", "TERMINATED"}:
+                return
+            wanted = {**(known.data.freeform_tags or {}), **tags}
+            client.update_instance(
+                instance_id, {"freeformTags": wanted}, if_match=known.headers["etag"]
+            )
+
     def terminate(self, instance_id: str) -> None:
         """Terminate an instance with its boot volume, or remove what :meth:`list` showed of another
         kind; a network goes with all its parts."""
@@ -275,6 +337,8 @@ class OciProvider:
         if not word:
             return
         if word != "instance":
+            if word != leftovers.DISK:
+                self._networks.forget()  # it is made or opened again by the next launch
             leftovers.remove(self._account, instance_id, word, region)
             return
         client = self._account.client("compute", region)

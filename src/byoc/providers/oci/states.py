@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import AccessError, ProviderError
 from ...pricing import catalog
 from ...resources import Offer
-from ..base import PRICE_TAG, Instance
+from ..base import PRICE_TAG, TOKEN_TAG, Instance
+from ..gates import address_of
 from ..table import Answer
 from .clients import Account, pages
 from .codes import CLOUD, ENDED_EARLY, PREEMPTED, of, translated
@@ -32,11 +33,22 @@ ADDRESSED = frozenset({"RUNNING", "CREATING_IMAGE"})
 """States in which an instance has an address; before them nothing answers there."""
 
 
-def instance(raw: Any, region: str, address: str = "", port: int = 22) -> Instance:
+class Met(NamedTuple):
+    """Where an instance is met by the client, and where by others of its network."""
+
+    address: str = ""
+    inside: str = ""
+
+
+NOWHERE = Met()
+
+
+def instance(raw: Any, region: str, met: Met = NOWHERE, port: int = 22) -> Instance:
     """Ours from the API's."""
+    address = met.address
     state, detail = _STATES.get(raw.lifecycle_state, ("pending", f"it is {raw.lifecycle_state}"))
     if state in {"pending", "running"} and not address and not detail:
-        detail = "it has no public address yet"
+        detail = "it has no address yet"
     return Instance(
         provider=CLOUD,
         id=raw.id,
@@ -48,6 +60,8 @@ def instance(raw: Any, region: str, address: str = "", port: int = 22) -> Instan
         user=USER,
         started=raw.time_created.timestamp() if raw.time_created else 0.0,
         detail=detail,
+        origin=str((raw.metadata or {}).get(TOKEN_TAG, "")),
+        inside=met.inside,
     )
 
 
@@ -119,28 +133,30 @@ def _of_work_request(client: Any, one: Any) -> ProviderError:
     return of(Answer(str(first.code or ""), str(first.message or ""), 0, str(one.id)))
 
 
-def addresses(account: Account, region: str, instance_id: str = "") -> dict[str, str]:
-    """Public addresses by instance, of one or of all of a region. One that has no network card yet
-    is left out: it comes seconds after the instance."""
+def addresses(account: Account, region: str, instance_id: str = "") -> dict[str, Met]:
+    """Where they are met, by instance, of one or of all of a region. One that has no network card
+    yet is left out: it comes seconds after the instance."""
     compute, network = account.client("compute", region), account.client("network", region)
     asked = {"instance_id": instance_id} if instance_id else {}
-    found: dict[str, str] = {}
+    found: dict[str, Met] = {}
     for one in pages(compute.list_vnic_attachments, account.compartment, **asked):
         if one.lifecycle_state != "ATTACHED" or not one.vnic_id or one.instance_id in found:
             continue
-        address = _public(network, one.vnic_id)
-        if address:
-            found[one.instance_id] = address
+        met = _met_at(network, one.vnic_id)
+        if met.address:
+            found[one.instance_id] = met
     return found
 
 
-def _public(network: Any, card: str) -> str:
+def _met_at(network: Any, card: str) -> Met:
     try:
         with translated():
-            return str(network.get_vnic(card).data.public_ip or "")
+            found = network.get_vnic(card).data
+            tags, inside = found.freeform_tags or {}, str(found.private_ip or "")
+            return Met(address_of(str(found.public_ip or ""), inside, tags), inside)
     except ProviderError as error:
         if error.vendor_code == "NotAuthorizedOrNotFound":
-            return ""  # its instance has just ended
+            return NOWHERE  # its instance has just ended
         raise
 
 

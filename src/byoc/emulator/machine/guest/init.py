@@ -26,6 +26,7 @@ LOOK_EVERY = 0.01
 """Seconds between two looks while they do."""
 METADATA = ("169.254.169.254", 80)
 PROXY = ("127.0.0.1", 3128)
+SSH_PORT = 22
 POWER = "/run/emulator/power"
 """Pipe to which the machine's ``shutdown`` and the like write their words, a line each."""
 MOMENTS = "/run/emulator/moments"
@@ -40,22 +41,40 @@ _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.S
 def main(plan: dict[str, Any], peer: socket.socket) -> int:
     """Live as the machine that ``plan`` describes."""
     os.umask(0o022)
+    wire, unwired = _wired(plan["inside"])  # before the machine's own /dev hides the device
     mounts.system(plan)
     socket.sethostname(plan["hostname"])
     kernel.loopback_up(METADATA[0])
     kernel.drop(DROPPED)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)  # the first process ignores what has no handler
-    Init(plan, peer).run()
+    machine = Init(plan, peer, wire >= 0)
+    if unwired:
+        _say(f"no private network: {unwired}")
+    if wire >= 0:
+        messages.send(peer, {"wire": plan["inside"]}, [wire])
+        os.close(wire)
+    machine.run()
     return 0
+
+
+def _wired(address: str) -> tuple[int, str]:
+    """The far end of this machine's network card, -1 without one, and why there is none."""
+    if not address:
+        return -1, ""
+    try:
+        return kernel.wire("eth0", address), ""
+    except OSError as error:
+        return -1, f"{kernel.TUN}: {error.strerror}"
 
 
 class Init:
     """One machine from its first to its last moment."""
 
-    def __init__(self, plan: dict[str, Any], peer: socket.socket) -> None:
+    def __init__(self, plan: dict[str, Any], peer: socket.socket, wired: bool = False) -> None:
         self._plan = plan
         self._peer = peer
+        self._wired = wired
         os.set_inheritable(peer.fileno(), False)
         self._connections: dict[int, int] = {}
         self._steps = steps.Steps(plan["steps"], self._open)
@@ -92,6 +111,8 @@ class Init:
             messages.send(self._peer, {"listener": name}, [listener.fileno()])
 
     def _open(self) -> None:
+        if self._wired:
+            self._listen("ssh", (self._plan["inside"], SSH_PORT))
         messages.send(self._peer, {"open": True})
 
     def _turn(self) -> str:

@@ -18,6 +18,10 @@ _DETACH = 2
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER = 1, 24, 36
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _SIOCSIFADDR, _SIOCSIFNETMASK, _SIOCSIFFLAGS, _IFF_UP = 0x8916, 0x891C, 0x8914, 1
+_SIOCSIFMTU, _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x8922, 0x400454CA, 1, 0x1000
+TUN = "/dev/net/tun"
+MTU = 9000
+"""Bytes of a packet between machines: clouds' own networks have so large ones."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -79,3 +83,31 @@ def loopback_up(more: str) -> None:
                 "16sHH4s16x", b"lo:1", socket.AF_INET, 0, socket.inet_aton(address)
             )
             fcntl.ioctl(handle, request, wanted)
+
+
+def wire(name: str, address: str) -> int:
+    """A network device of this network namespace with this address, and all of its private net
+    behind it; the descriptor at which its packets come out and go in."""
+    handle = os.open(TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        device = name.encode()
+        wanted = struct.pack("16sH22x", device, _IFF_TUN | _IFF_NO_PI)
+        fcntl.ioctl(handle, _TUNSETIFF, wanted)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+            for request, number in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, net_of(address))):
+                numbers = socket.inet_aton(number)
+                data = struct.pack("16sHH4s16x", device, socket.AF_INET, 0, numbers)
+                fcntl.ioctl(asked, request, data)
+            fcntl.ioctl(asked, _SIOCSIFMTU, struct.pack("16si20x", device, MTU))
+            fcntl.ioctl(asked, _SIOCSIFFLAGS, struct.pack("16sH22x", device, _IFF_UP))
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def net_of(address: str) -> str:
+    """The mask of the private net (RFC 1918) that an address is in."""
+    if address.startswith("10."):
+        return "255.0.0.0"
+    return "255.240.0.0" if address.startswith("172.") else "255.255.0.0"

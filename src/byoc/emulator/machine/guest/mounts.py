@@ -140,6 +140,8 @@ def _pseudo(root: str) -> None:
     if os.path.exists(f"{root}/proc/sysrq-trigger"):
         kernel.bind("/dev/null", f"{root}/proc/sysrq-trigger")
     kernel.mount("sysfs", f"{root}/sys", "sysfs", safe | kernel.RDONLY)
+    if os.path.isdir(f"{root}/sys/bus/pci"):  # those devices are this computer's own
+        kernel.mount("pci", f"{root}/sys/bus/pci", "tmpfs", safe | kernel.RDONLY)
     kernel.mount("run", f"{root}/run", "tmpfs", kernel.NOSUID | kernel.NODEV, "mode=755")
     for name in ("sshd", "lock"):
         os.mkdir(f"{root}/run/{name}", 0o755)

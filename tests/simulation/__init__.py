@@ -1,0 +1,1 @@
+"""The deterministic simulation: production decisions, a made-up world, every fault at once."""
