@@ -234,3 +234,12 @@ def test_loading_is_cheap(place: Path) -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_hedge_is_a_small_whole_number(place: Path) -> None:
+    """1 to 8 offers at once; anything else is refused by name."""
+    assert load(place, environ(place)).hedge == 1
+    assert load(place, environ(place, BYOC_HEDGE="3")).hedge == 3
+    for wrong in ("0", "9", "2.5", "many"):
+        with pytest.raises(SettingsError, match="BYOC_HEDGE"):
+            load(place, environ(place, BYOC_HEDGE=wrong))

@@ -33,6 +33,8 @@ LOCAL = "local"
 FILE_NAME = "byoc.toml"
 ENV_PREFIX = "BYOC_"
 HOME_VARIABLE = "BYOC_HOME"
+_NO_SETTINGS = frozenset({HOME_VARIABLE, "BYOC_INSTANCE"})
+"""Read by others: the data folder, and what marks the processes of an instance."""
 MOST_HEDGED = 8
 """Most offers asked for at once: each more makes a late start a little less likely and costs a whole
 smallest bill."""
@@ -426,7 +428,7 @@ def _variables(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """
     found = []
     for variable in sorted(environ):
-        if not variable.startswith(ENV_PREFIX) or variable == HOME_VARIABLE:
+        if not variable.startswith(ENV_PREFIX) or variable in _NO_SETTINGS:
             continue
         key, text = variable[len(ENV_PREFIX) :].lower(), environ[variable]
         if not text:

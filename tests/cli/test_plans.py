@@ -16,6 +16,7 @@ from byoc.engine.events import Silent
 from byoc.engine.options import Approved, RunOptions
 from byoc.errors import BudgetError, InvalidError, PlacementError
 from byoc.images.mounts import from_bytes
+from byoc.placement.cost import Hedge
 from byoc.resources import GpuRequest, Ladder, Offer, Resources, Rung
 from byoc.settings import Settings
 from tests.cli.harness import Said, byoc
@@ -98,6 +99,32 @@ def test_nothing_without_a_price_is_approved() -> None:
         made(None)
 
 
+def hedged(extra: float | None = 0.25, top: int = 10) -> plans.Plan:
+    """A plan of a function that is asked for on two offers at once."""
+    keys = ("here/east/z0/big/spot", "here/east/z1/big/spot")
+    one = asking(2.0, 3.5)._replace(hedge=Hedge(extra, keys, (), 3.5))
+    terms = plans.Terms(top, 900.0)
+    return plans.make(["run", "--hedge", "2", "a.py"], "/f", FILES, [one], terms, Still())
+
+
+def test_a_hedge_is_part_of_the_plan() -> None:
+    """How many offers are asked at once, and what that costs at most, are approved as well."""
+    plan, document = again(hedged().document())
+    assert (plan.hedge, plan.extra) == (2, 0.25)
+    assert "hedge" not in made(1.0).document()
+    dearer = {**document, "hedge": {"offers": 8, "extra": 0.25}}
+    with pytest.raises(InvalidError, match="was changed"):
+        plans.check_valid(*again(dearer), Still())
+
+
+def test_a_hedge_needs_approved_offers_and_prices() -> None:
+    """No hedge over more offers than are approved, and none whose price is not known."""
+    with pytest.raises(InvalidError, match="--top 1 approves"):
+        hedged(top=1)
+    with pytest.raises(PlacementError, match="cannot be approved"):
+        hedged(extra=None)
+
+
 def test_an_expired_plan_is_refused() -> None:
     """Past its time it is refused, with how long ago that was."""
     plan = made(1.0, valid=60.0)
@@ -139,6 +166,19 @@ def test_what_is_no_plan_is_refused(data: bytes, words: str) -> None:
     """Any bytes at all lead to one sentence, and never to a traceback."""
     with pytest.raises(InvalidError, match=words):
         plans.parse(data, "p.json")
+
+
+def test_a_plan_knows_how_many_instances_side_by_side() -> None:
+    """A gang's plan is for so many nodes and no other number; its ceiling is of each of them."""
+    terms = plans.Terms(10, 900.0)
+    gang = asking(2.0)._replace(nodes=4)
+    plan = plans.make(["run", "a.py"], "/f", FILES, [gang], terms, Still())
+    read, document = again(plan.document())
+    assert document["functions"][0]["nodes"] == 4
+    assert (read.functions[0].nodes, read.price_ceiling) == (4, 2.0)
+    plans.check_requests(read, [Ask("train", ASKED, 4)])
+    with pytest.raises(InvalidError, match="asks for something else"):
+        plans.check_requests(read, [Ask("train", ASKED, 8)])
 
 
 @pytest.mark.parametrize(

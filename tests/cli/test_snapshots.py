@@ -9,8 +9,8 @@ import pytest
 
 from tests.cli.harness import byoc, compare
 
-HELP = ["run", "exec", "plan", "apply", "ps", "logs", "down", "ssh", "why", "capacity", "check",
-        "config"]  # fmt: skip
+HELP = ["run", "exec", "plan", "apply", "ps", "logs", "down", "audit", "reap", "ssh", "why",
+        "capacity", "check", "iam", "config"]  # fmt: skip
 
 CASES: dict[str, list[str]] = {
     "bare": [],

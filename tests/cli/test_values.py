@@ -76,3 +76,11 @@ def test_wrong_variables_are_refused(text: str) -> None:
     with pytest.raises(InvalidError) as caught:
         values.environment([text], {})
     assert caught.value.hints
+
+
+def test_numbers_of_nodes() -> None:
+    """From one to as many instances as may live at once."""
+    assert [values.nodes(text) for text in ("1", " 8 ", "64")] == [1, 8, 64]
+    for text in ("0", "65", "-1", "two", "1.5", ""):
+        with pytest.raises(InvalidError, match="1 to 64"):
+            values.nodes(text)

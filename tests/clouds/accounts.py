@@ -20,6 +20,7 @@ from byoc.emulator.world import EmulatedWorld
 from byoc.errors import TransientError
 from byoc.providers.base import OWNER_TAG, RUN_TAG, TOKEN_TAG, Instance, LaunchRequest, Provider
 from byoc.providers.gcp import states
+from byoc.providers.gcp.network import SHUT
 from byoc.resources import Offer
 from tests.conftest import SETTINGS_OF_THE_USER, new_home
 from tests.helpers import gone, until
@@ -159,7 +160,8 @@ class Account:
             return [one["CidrIp"] for rule in rules for one in rule["IpRanges"]]
         if self.name == "gcp":
             found = [provider._get_rest(one.id, *states.parts(one.id)) for one in firewalls]
-            return [one.id for one in found if one.state == "running"]
+            rules = [one.id for one in found if one.state == "running"]
+            return [one for one in rules if not one.endswith(SHUT)]
         client = provider._account.client("network", self.region)
         groups = [one.id for one in firewalls if "networksecuritygroup" in one.id]
         rules = [

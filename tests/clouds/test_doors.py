@@ -97,6 +97,8 @@ def test_closing_takes_few_requests_and_leaves_nothing(cloud_world: MakeWorld, c
     assert not watcher.notices
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(200)
 @real_machines
 def test_a_laptop_that_moved_is_let_in_again(cloud_world: MakeWorld) -> None:
     """A warm machine whose firewall was opened for another network is reached by the next run,

@@ -29,7 +29,7 @@ def test_a_node_that_is_taken_in_the_middle_is_replaced_alone(byoc_home: Path, c
     assert "1 of 2 instances are launched anew in" in done.err, done.err
     instances = done.report["instances"]
     assert len(instances) == 3 and len({one["zone"] for one in instances}) == 1
-    assert done.report["alive"] == []
+    assert done.report["alive"] == [] and done.report["leftovers"] == []
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -25,6 +25,8 @@ REGIONS = {"aws": "us-east-1", "gcp": "us-central1", "oci": "us-ashburn-1"}
 SMALL = {"aws": "t3.medium", "gcp": "e2-medium", "oci": "VM.Standard.E4.Flex"}
 
 pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(200),
     real_machines,
     pytest.mark.skipif(not os.path.exists(TUN), reason="this host has no TUN device"),
 ]

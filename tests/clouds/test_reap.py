@@ -152,10 +152,11 @@ class Client:
         """Forget it, and end what is its own."""
         self.dies()
         mine = {OWNER_TAG: self.journal.owner}
-        for one in self.provider.list(mine):
+        here = [self.account.region]
+        for one in self.provider.list(mine, here):
             self.provider.terminate(one.id)
-        until(lambda: not self.provider.list(mine), 20)
-        for one in self.provider.list(mine, everything=True):
+        until(lambda: not self.provider.list(mine, here), 20)
+        for one in self.provider.list(mine, here, everything=True):
             if one.kind != "network":
                 self.provider.terminate(one.id)
         self.journal.close()
@@ -413,7 +414,7 @@ def _oci(provider: Any, offer: Any, number: int) -> Iterator[str]:
     tags = {OWNER_TAG: "somebody"}
     request = LaunchRequest(secrets.token_hex(16), offer, tags, new_key(), "", 60.0)
     image = provider._images.find(offer)
-    place = provider._place(offer.region, "somebody")
+    place = provider._place(offer.region, "somebody", True)
     body = details(request, provider._account.compartment, image, place, "#cloud-config\n")
     client = provider._account.client("compute", offer.region)
     for at in range(number):
@@ -440,7 +441,7 @@ def test_foreign_instances_and_forged_tags_are_never_touched(
     theirs = by_hand(account, 50)
     try:
         for thing in theirs:
-            account.running(thing)
+            until(lambda thing=thing: owner.get(thing).state == "running", 20)  # type: ignore[misc]
         now = int(SYSTEM.wall())
         for thing, token in zip(
             theirs,
@@ -557,7 +558,8 @@ def test_an_audit_tells_price_age_and_owner(join: Callable[[], Client]) -> None:
 def test_a_region_that_cannot_be_asked_is_told() -> None:
     """One region that refuses hides no other: what is elsewhere is found, and the region named."""
     refuses = (
-        "[[fault]]\ncloud = 'aws'\nop = 'DescribeInstances'\nerror = 'InternalError'\ntimes = -1\n"
+        "[[fault]]\ncloud = 'aws'\nop = 'DescribeInstances'\nerror = 'UnauthorizedOperation'\n"
+        "message = 'with an explicit deny in a service control policy'\ntimes = -1\n"
         "[fault.match]\nregion = 'eu-west-1'\n"
     )
     with opened("emulated-aws", refuses) as account:
@@ -586,7 +588,7 @@ BYOC_HOME="$BYOC_HOME-other" byoc reap --run gh-4711 >&2; echo "again $?"
 
 
 @real_machines
-def test_a_ci_jobs_next_step_reaps_by_its_number(home: Path, tmp_path: Path) -> None:
+def test_a_ci_jobs_next_step_reaps_by_its_number(byoc_home: Path, tmp_path: Path) -> None:
     """With the real command: a run in a CI job leaves a warm instance; audit tells of it and exits
     with 1, reap leaves it and exits with 0; from an empty folder ``--run`` of the job's number ends
     it, and then nothing is left of it."""
@@ -596,7 +598,7 @@ def test_a_ci_jobs_next_step_reaps_by_its_number(home: Path, tmp_path: Path) -> 
         "GITHUB_RUN_ID": "4711", "GITHUB_RUN_ATTEMPT": "2", "BYOC_IDLE": "300",
         "HELLO": str(Path(__file__).parents[2] / "examples" / "hello.py"),
     }  # fmt: skip
-    done = rehearse(home, "sh", str(script), options=("--cloud", "gcp"), environ=variables)
+    done = rehearse(byoc_home, "sh", str(script), options=("--cloud", "gcp"), environ=variables)
     try:
         assert done.out.split("\n")[:6] == [
             "audit 1", "reap 0", "elsewhere 1", "dry 1", "named 1", "again 0"
@@ -614,4 +616,4 @@ def test_a_ci_jobs_next_step_reaps_by_its_number(home: Path, tmp_path: Path) -> 
         assert [one["id"] for one in told["ps-1"]["instances"]] == [mine["id"]]
         assert mine["id"] in [one["id"] for one in told["ps-2"]["things"]]
     finally:
-        shutil.rmtree(f"{home}-other", ignore_errors=True)
+        shutil.rmtree(f"{byoc_home}-other", ignore_errors=True)

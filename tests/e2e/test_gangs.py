@@ -11,7 +11,7 @@ import pytest
 import byoc
 from byoc.errors import ContainerError
 from tests.cli import harness
-from tests.e2e.conftest import PROGRAMS
+from tests.helpers import ROOT
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -58,7 +58,7 @@ def test_a_command_runs_on_every_node(warm_home: Path, tmp_path: Path) -> None:
 
 def test_nodes_of_functions_that_have_one_are_refused(warm_home: Path, tmp_path: Path) -> None:
     """``--nodes`` changes how many a gang has, and makes none of a function that is not."""
-    words = ["run", f"{PROGRAMS}/e2e_endings.py", "--nodes", "2"]
+    words = ["run", str(ROOT / "examples" / "hello.py"), "--nodes", "2"]
     said = harness.byoc(words, tmp_path, harness.environment(warm_home))
     assert said.code != 0
     assert "runs on several nodes" in said.err

@@ -142,9 +142,22 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_policy_is_of_all_clouds_or_of_one() -> None:
     """``[policy]`` holds for all clouds, a table or a truth value within it for one; what is wrong
     in it is named."""
-    found = parse('[policy]\nwithout = ["a:B"]\noci = false\n[policy.gcp]\nwithout = []').policy
+    found = scenario.parse('[policy]\nwithout = ["a:B"]\noci = false\n[policy.gcp]\nwithout = []').policy
     assert found["aws"].without == ("a:B",) and found["aws"].enforced
     assert not found["oci"].enforced and found["gcp"].without == ()
     for wrong in ('without = "x"', 'file = "/nowhere/policy.json"', "rights = 1"):
         with pytest.raises(SettingsError, match="policy"):
-            parse(f"[policy]\n{wrong}")
+            scenario.parse(f"[policy]\n{wrong}")
+
+
+def test_broken_gpus_are_named() -> None:
+    """`bad-gpu` needs to know what is wrong, and nothing else takes that key."""
+    text = '[[fault]]\nerror = "bad-gpu"\ngpu = "xid"\n'
+    assert scenario.parse(text).faults[0].gpu == "xid"
+    for wrong in (
+        '[[fault]]\nerror = "bad-gpu"\n',
+        '[[fault]]\nerror = "bad-gpu"\ngpu = "melted"\n',
+        '[[fault]]\nerror = "no-boot"\ngpu = "xid"\n',
+    ):
+        with pytest.raises(SettingsError, match="'gpu'"):
+            scenario.parse(wrong)

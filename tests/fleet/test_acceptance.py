@@ -183,7 +183,8 @@ def test_an_answer_that_is_none_is_an_error() -> None:
 
 def test_an_image_without_a_driver_says_what_to_do() -> None:
     """With a machine image of the user's, a missing driver is the image's and not the host's."""
-    none = report(ONE, gpus=[], trouble={"kind": "no-driver", "text": "there is no nvidia-smi"})
+    trouble = {"kind": "no-driver", "text": "it could not communicate with the driver"}
+    none = report(ONE, gpus=[], trouble=trouble, kernel=["nvidia: probe of 0000:00:1e.0 failed"])
     line = json.dumps(none).encode() + b"\n"
     with pytest.raises(BadHostError) as caught:
         ask(Line(line), own_image=True)

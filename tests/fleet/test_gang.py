@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from byoc.errors import CancelledError, CapacityError, PlacementError, ProviderError
+from byoc.errors import CancelledError, CapacityError, Error, PlacementError, ProviderError
 from byoc.fleet.held import Held
 from byoc.providers.base import MESH_TAG, TOKEN_TAG, LaunchRequest
 from byoc.resources import Offer, Resources
@@ -218,3 +218,15 @@ def test_an_error_of_ours_is_not_taken_for_a_refusal(world: World) -> None:
         fleet.gang(SMALL, "run-1", NODES)
     fleet.settle()
     assert live(one) == set()
+
+
+def test_more_than_may_live_at_once_is_refused_as_a_whole(world: World) -> None:
+    """A gang beyond the cap on live instances is not begun, or ended again: none is left."""
+    world.settings["max_instances"] = 3
+    one = cloud(world, "one", whole("one"))
+    fleet = world.fleet()
+    with pytest.raises(Error):
+        fleet.gang(SMALL, "run-1", NODES)
+    fleet.settle()
+    assert live(one) == set()
+    assert len(world.fleet().gang(SMALL, "run-2", NODES[:3])) == 3

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from byoc.providers.base import Instance, LaunchRequest, Traits
 from byoc.resources import Resources, Rung, parse_gpus
 from byoc.state import Attempt
 from tests.fleet.world import Fault, World, offer
-from tests.helpers import until
+from tests.helpers import ROOT, until
 
 SMALL = Resources(cpu=1, memory=512)
 GPU = Resources(gpus=parse_gpus("L4"), cpu=1, memory=512)
@@ -303,28 +304,39 @@ def test_a_taken_token_is_tried_once_more(hedged: World) -> None:
     assert [one.error for one in fleet.journal.attempts("run-1")].count("token") == 1
 
 
-def test_a_dead_client_leaves_open_intents_only(hedged: World) -> None:
-    """Should the process die while a hedge is under way, each launch is on disk: the next sweep
-    ends or adopts all of them."""
-    by_zone(hedged, dict.fromkeys("abcd", NEVER))
+DIES = """
+import sys
+from pathlib import Path
+from byoc.clock import SYSTEM
+from byoc.fleet.core import Fleet
+from byoc.settings import Settings
+from byoc.state import Journal
+from tests.fleet.test_hedge import NEVER, SMALL
+from tests.fleet.world import CloudDialer, FileCloud, Watcher, offer
+
+home, folder = map(Path, sys.argv[1:])
+cloud = FileCloud(folder, SYSTEM)
+cloud.sold = [offer(price=1.0 + n, zone=zone) for n, zone in enumerate("abcd")]
+cloud.script = [NEVER] * 9
+settings, dialer = Settings(home=home, clouds=("sim",), hedge=3), CloudDialer([cloud], SYSTEM)
+journal = Journal.open(home, SYSTEM)
+Fleet(settings, journal, {"sim": cloud}, dialer, Watcher(), SYSTEM).acquire(SMALL, "run-dead")
+"""
+
+
+def test_a_client_that_is_killed_leaves_nothing_unknown(hedged: World) -> None:
+    """SIGKILL while three boot: each is in the journal, and the next client ends all of them."""
+    words = [sys.executable, "-c", DIES, str(hedged.home), str(hedged.cloud.folder)]
+    client = subprocess.Popen(words, cwd=ROOT)
+    try:
+        until(lambda: hedged.cloud.ever() == 3, 20)
+    finally:
+        client.kill()
+        client.wait(10)
+    assert len(hedged.cloud.live()) == 3
     fleet = hedged.fleet()
-    stop = threading.Event()
-    thread = threading.Thread(target=_quietly(fleet, stop), daemon=True)
-    thread.start()
-    until(lambda: hedged.cloud.ever() == 3, 10)
-    tokens = {one.token for one in fleet.journal.intents()}
-    assert {one.tags["byoc-token"] for one in hedged.cloud.live()} == tokens
-    stop.set()
-    thread.join(20)
+    assert len(fleet.down()) == 3
     all_closed(hedged, fleet, live=0)
-
-
-def _quietly(fleet: Fleet, stop: threading.Event) -> Callable[[], None]:
-    def work() -> None:
-        with pytest.raises(CancelledError):
-            fleet.acquire(SMALL, "run-1", stop=stop.is_set)
-
-    return work
 
 
 # --- pure ----------------------------------------------------------------------------------------

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from byoc.errors import CapacityError, InstanceError, StateError, TransientError
-from byoc.fleet.policy import END_WAIT
 from byoc.fleet.held import Held
 from byoc.fleet.locks import UseLock
+from byoc.fleet.policy import END_WAIT
 from byoc.providers.base import TOKEN_TAG
 from byoc.state import InstanceRow
 from tests.fleet.client import SMALL
+from tests.fleet.regions import survey, whole
 from tests.fleet.world import World, offer
 
 
@@ -185,3 +186,17 @@ def test_unwritable_journal_does_not_keep_it_alive(
     with pytest.raises(StateError):
         held.end()
     assert not world.cloud.live()
+
+
+def test_a_notice_counts_for_the_very_next_acquire(world: World) -> None:
+    """Also within the second for which a ladder is used again."""
+    sold = whole("sim")
+    world.cloud.sold = [sold]
+    world.cloud.surveys["r1"] = survey("r1", sold)
+    fleet = world.fleet()
+    held = fleet.acquire(SMALL, "run-1")
+    second = fleet.acquire(SMALL, "run-1", node=1)
+    assert held.instance.offer.zone == second.instance.offer.zone == "r1a"
+    held.noticed(30.0)
+    assert fleet.acquire(SMALL, "run-1", node=2).instance.offer.zone == "r1b"
+    held.end()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byoc.fleet import events, life, listing
+from byoc.fleet import events, laws, life, listing
 from byoc.fleet.events import (
     BOOTING,
     DRAINING,
@@ -107,6 +107,7 @@ def made(state: str, token: str = "t", **more: object) -> Life:
     """A life of a client that is no more, launched an hour ago."""
     reached = NOW - 3500 if state in (HELD, DRAINING, IDLE) else 0.0
     one = Life(token, "sim", "r", state, f"i-{token}", "run-1", created=NOW - 3600, reached=reached)
+    one = one._replace(deadline=NOW - 3300)
     if state == IDLE:
         one = one._replace(idle_until=NOW + 60)
     if state in (GONE, REFUSED):
@@ -511,6 +512,28 @@ def test_unknown_one_with_our_tags_is_adopted() -> None:
     assert (one.state, one.run, one.region, one.created) == (BOOTING, "run-7", "r", 5.0)
 
 
+def test_copy_beside_the_real_one_is_left_alone() -> None:
+    """Where a cloud tells no origins, two instances may carry one token: the known one counts, else
+    the one that was there first."""
+    real, copy = seen(started=5.0), seen(id="copy", started=9.0)
+    for order in ((real, copy), (copy, real)):
+        story = Story()
+        story.lists(*order)
+        assert story.ledger["t"].id == "i-t"
+        story = Story(made(ENDING))
+        assert story.lists(*order) == (End("t", "i-t", NOW),)
+
+
+def test_without_an_intent_nothing_proves_a_dead_client() -> None:
+    """A copy of the data folder may be at work elsewhere: what only its tags told of is left to
+    its lease."""
+    story = Story()
+    for _ in range(5):
+        story.now += ORPHAN_GRACE
+        assert story.lists(seen()) == ()
+    assert story.state() == BOOTING
+
+
 @pytest.mark.parametrize(
     ("origin", "origins", "foreign"),
     [
@@ -629,7 +652,7 @@ def test_every_open_life_can_be_closed() -> None:
         assert GONE in reached
 
 
-@pytest.mark.parametrize("module", [life, listing, events])
+@pytest.mark.parametrize("module", [life, listing, laws, events])
 def test_reducer_is_pure(module: object) -> None:
     """It imports neither time nor chance nor anything that asks, and loops over no set."""
     path = ROOT / "src" / (str(getattr(module, "__name__")).replace(".", "/") + ".py")  # noqa: B009
@@ -640,7 +663,7 @@ def test_reducer_is_pure(module: object) -> None:
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for name in node.names
     ]
-    allowed = {"__future__", "collections.abc", "typing", "events", "policy", "listing"}
+    allowed = {"__future__", "collections.abc", "typing", "events", "policy", "listing", "laws"}
     assert set(imported) <= allowed
     calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call)
              and isinstance(node.func, ast.Name)}  # fmt: skip

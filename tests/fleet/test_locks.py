@@ -68,6 +68,17 @@ def test_holder_is_told_without_disturbing(tmp_path: Path) -> None:
     assert holder(tmp_path, "t") == 0
 
 
+def test_holder_on_another_computer_counts_as_alive(tmp_path: Path) -> None:
+    """A data folder that was copied, or is shared, says nothing about processes elsewhere."""
+    lock = UseLock.take(tmp_path, "t")
+    assert lock is not None
+    dead = 2**22 + 1
+    (tmp_path / "locks" / "t").write_text(f"{dead} another-computer")
+    assert holder(tmp_path, "t") == dead
+    (tmp_path / "locks" / "t").write_text(f"{dead} {os.uname().nodename}")
+    assert holder(tmp_path, "t") == 0
+
+
 def test_lock_folder_is_private(tmp_path: Path) -> None:
     """Folder 0700, file 0600."""
     assert UseLock.take(tmp_path / "home", "t") is not None

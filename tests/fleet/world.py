@@ -32,6 +32,7 @@ from byoc.providers.base import (
     Survey,
     Traits,
 )
+from byoc.providers.tags import holds
 from byoc.resources import Offer
 from byoc.settings import Settings
 from byoc.state import Journal
@@ -192,7 +193,7 @@ class FileCloud:
             if one.state != "gone"
             and one.id not in self.hides
             and (not regions or one.offer.region in regions)
-            and tags.items() <= dict(one.tags).items()
+            and holds(one.tags, tags)
         ]
 
     def terminate(self, instance_id: str) -> None:

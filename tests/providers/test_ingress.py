@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from byoc.clock import SYSTEM, SystemClock
-from byoc.errors import AccessError
-from byoc.providers import ingress
+from byoc.errors import AccessError, BadRequestError
+from byoc.providers import gates, ingress
 
 
 class Checker(http.server.BaseHTTPRequestHandler):
@@ -121,3 +122,77 @@ def test_the_address_is_asked_for_again_after_a_while(
 def test_other_endpoints_are_elsewhere(endpoint: str) -> None:
     """Only loopback is this computer."""
     assert not ingress.is_loopback(endpoint)
+
+
+class Checker6(http.server.HTTPServer):
+    """The same by IPv6."""
+
+    address_family = socket.AF_INET6
+
+
+def test_an_ipv6_computer_is_asked_for_its_ipv4_address(
+    checker: tuple[str, type[Checker]],
+) -> None:
+    """Machines have IPv4 addresses only: a client that prefers IPv6 asks by IPv4, so that the
+    address is the one by which they are met."""
+    url, handler = checker
+    port = int(url.rpartition(":")[2])
+
+    class Six(Checker):
+        told = b"2001:db8::7"
+
+    try:
+        server = Checker6(("::1", port), Six)
+    except OSError:
+        pytest.skip("this host has no IPv6 loopback")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        name = f"http://localhost:{port}"
+        assert ingress.own_for_ipv4({}, SYSTEM, name) == "203.0.113.7/32"
+        assert ingress.own({}, SYSTEM, f"http://[::1]:{port}") == "2001:db8::7/128"
+        assert (handler.asked, Six.asked) == (1, 1)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_computer_without_ipv4_is_told(checker: tuple[str, type[Checker]]) -> None:
+    """Where every answer is an IPv6 address no machine would ever be met: that is said, with what
+    helps."""
+    url, handler = checker
+    handler.told = b"2001:db8::7"
+    with pytest.raises(AccessError, match="IPv6 only") as caught:
+        ingress.Ingress("", {}, SYSTEM, url).networks("https://ec2.us-east-1.amazonaws.com")
+    assert any("jump" in hint for hint in caught.value.hints)
+
+
+def test_networks_of_ipv6_alone_are_refused() -> None:
+    """An ingress that no machine can be met from is said before one is launched."""
+    with pytest.raises(BadRequestError, match="IPv4"):
+        ingress.Ingress("2001:db8::/32", {}, SYSTEM).networks("https://example.com")
+
+
+@pytest.mark.parametrize(
+    ("ours", "allowed", "others", "missing", "stale"),
+    [
+        ((), ("a",), (), ("a",), ()),
+        (("a",), ("a",), (), (), ()),
+        (("a", "b"), ("b", "c"), (), ("c",), ("a",)),
+        (("a",), ("b",), ("b", "x"), (), ("a",)),
+        ((), ("a", "a"), (), ("a",), ()),
+    ],
+)
+def test_what_makes_a_firewall_right(
+    ours: tuple[str, ...],
+    allowed: tuple[str, ...],
+    others: tuple[str, ...],
+    missing: tuple[str, ...],
+    stale: tuple[str, ...],
+) -> None:
+    """What is let in and not allowed any more goes, what is allowed and not let in comes, and what
+    somebody else has let in stays."""
+    found = gates.change(ours, allowed, others)
+    assert found == (missing, stale)
+    assert bool(found) is bool(missing or stale)

@@ -29,6 +29,8 @@ class Bugs:
     name = ""
     why = ""
     off: tuple[str, ...] = ()
+    force: tuple[tuple[str, Any], ...] = ()
+    """Faults that are switched off: those whose work the missing nets would do."""
     removes = False
     """The missing nets are the bug."""
     policy = POLICY

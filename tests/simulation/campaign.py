@@ -93,7 +93,9 @@ def until_caught(seeds: Sequence[int], setup: Setup) -> tuple[int, dict[str, str
         found = simulate(seed, setup).bad
         if not found:
             continue
-        sound = simulate(seed, setup._replace(bug="", off=MUTANTS[setup.bug].held_back())).bad
+        kind = MUTANTS[setup.bug]
+        same = setup._replace(bug="", off=kind.held_back(), force=(*kind.force, *setup.force))
+        sound = simulate(seed, same).bad
         news = {name: text for name, text in found.items() if name not in sound}
         if news:
             return count, news

@@ -122,5 +122,5 @@ def draw(rng: random.Random) -> Knobs:
         second_owner=rng.random() < 0.25,
         foreign=pick((0, 0, 0, 50)),
         forged=pick((0, 0, 0, 3)),
-        reaper=pick((0, 0, 0, 900)),
+        reaper=pick((0, 0, 600)),
     )

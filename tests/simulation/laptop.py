@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from byoc.fleet.events import CLOSED, ENDING, IDLE, UNSURE, Life
+from byoc.fleet.events import CLOSED, ENDING, IDLE, OPEN, UNSURE, Life
 from byoc.fleet.ledger import Rows, life_of, rows_of
 from byoc.providers.base import Instance
 from byoc.state import Intent, Refusal
@@ -36,6 +36,7 @@ class Folder:
         self.lives: dict[str, Life] = {}
         self.rows: dict[str, Rows] = {}
         self.known: dict[str, Refusal] = {}
+        self.listed: set[str] = set()
         self.numbers = 0
         self.full: dict[str, float] = {}
 
@@ -60,7 +61,16 @@ class Folder:
         self.lives.clear()
         self.rows.clear()
         self.known.clear()
+        self.listed.clear()
         self.full.clear()
+
+    def places(self, cloud: str, since: float) -> bool:
+        """Whether a sweep looks at a cloud: something of ours is there, or was lately; or nobody
+        has looked since the journal is new."""
+        return cloud not in self.listed or any(
+            life.provider == cloud and (life.state in OPEN or life.ended > since)
+            for life in self.lives.values()
+        )
 
     def refusals(self, now: float) -> list[Refusal]:
         """Those that hold now."""

@@ -35,6 +35,18 @@ if TYPE_CHECKING:
     from .shell import Client
 
 MUTANTS: dict[str, type[Bugs]] = {}
+SWEPT = ("sweep", "deadman", "ttl", "reaper")
+"""All nets: what remains is what a client does for itself while it lives."""
+QUIET: tuple[tuple[str, Any], ...] = tuple(
+    dict.fromkeys(
+        (
+            *("crash", "crash_loop", "write_failure", "ledger_lost", "sleep", "cut", "offline"),
+            *("api_down", "denied", "storm", "spot", "agent_crash", "agent_hang"),
+        ),
+        0.0,
+    ).items()
+)
+"""No faults that only a net can do something about."""
 
 
 def mutant(kind: type[Bugs]) -> type[Bugs]:
@@ -80,7 +92,7 @@ class TokenPerRun(Bugs):
 class LaunchThenWrite(Bugs):
     name = "launch-then-write"
     why = "the intent is written when the launch has answered (Packer, dstack, Terraform)"
-    off = ("sweep", "deadman", "ttl", "reaper")
+    off = ("deadman", "ttl", "reaper")
 
     def writes(self, life: Life) -> bool:
         return life.state != INTENDED
@@ -102,7 +114,8 @@ class LaunchThenWriteSwept(LaunchThenWrite):
 class UnknownIsFailure(Bugs):
     name = "unknown-is-failure"
     why = "a launch whose answer was lost counts as failed; no sweep behind it"
-    off = ("sweep", "deadman", "ttl", "reaper")
+    off = SWEPT
+    force = QUIET
 
     def step(self, ledger: Ledger, event: Event, now: float, policy: Policy) -> Step:
         if isinstance(event, events.LaunchFailed) and event.kind == "transient":
@@ -117,7 +130,8 @@ class UnknownIsFailure(Bugs):
 class LateAnswerDropped(Bugs):
     name = "late-answer-dropped"
     why = "the answer to a launch that was given up is thrown away; no sweep behind it"
-    off = ("sweep", "deadman", "ttl", "reaper")
+    off = SWEPT
+    force = (*QUIET, ("lose_reply", 0.4), ("list_lag", 90.0), ("clients", 1))
 
     def step(self, ledger: Ledger, event: Event, now: float, policy: Policy) -> Step:
         unsure = isinstance(event, (events.Launched, events.Found)) and (
@@ -202,7 +216,8 @@ class Hasty(Bugs):
 class TrustTerminate(Bugs):
     name = "trust-terminate"
     why = "an accepted terminate counts as gone; no sweep behind it (skypilot #4443, dstack #1551)"
-    off = ("sweep", "deadman", "ttl", "reaper")
+    off = SWEPT
+    force = QUIET
 
     def step(self, ledger: Ledger, event: Event, now: float, policy: Policy) -> Step:
         if isinstance(event, events.EndAccepted) and event.token in ledger:
@@ -214,7 +229,8 @@ class TrustTerminate(Bugs):
 class EndFailedForgotten(Bugs):
     name = "end-failed-forgotten"
     why = "an end that failed counts as done; no sweep behind it"
-    off = ("sweep", "deadman", "ttl", "reaper")
+    off = SWEPT
+    force = QUIET
 
     def step(self, ledger: Ledger, event: Event, now: float, policy: Policy) -> Step:
         if isinstance(event, events.EndFailed) and event.token in ledger:
@@ -258,7 +274,7 @@ class NoNets(Bugs):
     name = "no-sweep-no-deadman"
     why = "both nets removed"
     removes = True
-    off = ("sweep", "deadman", "ttl", "reaper")
+    off = SWEPT
 
 
 @mutant

@@ -57,7 +57,6 @@ WAYS = (
     "adopt-booting",
     "adopt-held",
     "adopt-idle",
-    "bucket-empty",
     "deadman",
     "do:Closing:Find",
     "do:Closing:Look",
@@ -74,14 +73,19 @@ WAYS = (
     "do:Listed:End",
     "do:Listed:Look",
     "do:Listed:Tell-forged",
+    "do:Listed:Tell-shrunk",
+    "do:LookFailed:End",
     "do:LookFailed:Look",
+    "do:Looked:End",
     "do:Looked:Look",
     "do:Looked:Refuse-ended",
     "do:Looked:Refuse-late",
     "do:Lost:End",
     "do:Noticed:Replace",
     "do:Wanted:Launch",
+    "do:Released:End",
     "do:Wanted:Refuse-cap",
+    "do:Wanted:Refuse-launches",
     "input-given-up",
     "ladder-empty",
     "life:Adopted:idle>held",
@@ -89,12 +93,14 @@ WAYS = (
     "life:Found:intended>unsure",
     "life:GaveUp:booting>ending",
     "life:GaveUp:held>ending",
+    "life:GaveUp:intended>unsure",
     "life:LaunchFailed:intended>refused",
     "life:Launched:intended>booting",
     "life:Listed:booting>ending",
     "life:Listed:gone>ending",
     "life:Listed:held>ending",
     "life:Listed:idle>ending",
+    "life:Listed:intended>booting",
     "life:Listed:intended>unsure",
     "life:Listed:new>booting",
     "life:Listed:unsure>booting",
@@ -124,12 +130,14 @@ WAYS = (
 )
 """Every way through the reducer and the reaper that a small campaign can be expected to go."""
 
+SMALLEST = 500
+"""Seeds from which on a campaign is asked for all of them."""
 PER_SEEDS = 1000
 """Seeds of a campaign in which each of these is met at least once; more, more often."""
 
 
 def unmet(marks: dict[str, int], seeds: int) -> list[str]:
     """What a campaign of so many seeds has met too rarely."""
-    least = seeds // PER_SEEDS
+    least = max(1, seeds // PER_SEEDS) if seeds >= SMALLEST else 0
     wanted = [f"fault:{name}" for name in FAULTS] + list(WAYS)
     return [name for name in wanted if marks.get(name, 0) < least]

@@ -266,6 +266,7 @@ def simulate(seed: int, setup: Setup = Setup()) -> Outcome:  # noqa: B008 - an i
     """One seed, from beginning to end; the same seed gives the same outcome."""
     kind = MUTANTS[setup.bug] if setup.bug else Bugs
     off = dict.fromkeys((*kind.off, *setup.off), False)
+    setup = setup._replace(force=(*kind.force, *setup.force))
     return Scene(seed, setup, kind(Nets(**off))).play()
 
 

@@ -42,6 +42,7 @@ from byoc.fleet.patrol import pause_after
 from byoc.fleet.policy import Policy
 from byoc.fleet.recall import Recall
 from byoc.fleet.rent import Wish, launch_token
+from byoc.fleet.sweep import RECENT
 from byoc.placement.ladder import Snapshot, ladder
 from byoc.providers.base import (
     EXPIRES_TAG,
@@ -738,8 +739,12 @@ class Client:
         if not self.bugs.nets.sweep:
             self.swept = self.world.now
             return
-        left = [len(self.clouds)]
-        for cloud in self.clouds.values():
+        since = self.wall() - RECENT
+        places = [one for one in self.clouds.values() if self.laptop.disk.places(one.name, since)]
+        left = [len(places)]
+        if not places:
+            self.swept = self.world.now
+        for cloud in places:
             asked = self.wall()
             early = self.bugs.early_view(self)
 
@@ -761,6 +766,7 @@ class Client:
 
     def _swept(self, cloud: Cloud, found: list[Instance], asked: float, early: Any) -> None:
         self.listed[cloud.name] = found
+        self.laptop.disk.listed.add(cloud.name)
         event = events.Listed(
             cloud.name,
             (),

@@ -15,7 +15,7 @@ QUICK = {
     "late-results-accepted": "result-twice",
     "lost-inputs": "not-finished",
     "one-list-is-gone": "",
-    "asked-once": "leak",
+    "asked-once": "",
     "forged-tags-trusted": "wrongful",
     "any-owner": "wrongful",
     "stopped-is-gone": "",

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..clock import IDS, Clock
 from ..errors import InstanceError, StateError
 from ..fleet import runids
-from ..fleet.locks import UseLock, holder
+from ..fleet.locks import UseLock, elsewhere, holder
 from ..settings import Settings
 from ..state import Run
 from . import context
@@ -127,7 +127,12 @@ def cancel(run: Run, settings: Settings, clock: Clock) -> bool:
     if lock is not None:
         lock.release(remove=True)
         return False
-    os.kill(holder(settings.home, run.id), signal.SIGTERM)
+    if computer := elsewhere(settings.home, run.id):
+        raise InstanceError(
+            f"{run.id} goes on at the computer {computer}", hints=("cancel it there",)
+        )
+    if pid := holder(settings.home, run.id):
+        os.kill(pid, signal.SIGTERM)
     deadline = clock.mono() + CANCEL_WAIT
     while (lock := UseLock.take(settings.home, run.id)) is None:
         if clock.mono() > deadline:

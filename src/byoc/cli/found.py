@@ -39,7 +39,7 @@ def row(item: Item) -> tuple[str, ...]:
     what = thing.offer.type if thing.kind == "instance" else thing.kind
     price = "-" if item.price is None else f"{item.price * _HOURS:.2f}"
     owner = f"{item.owner} (this)" if item.mine else item.owner
-    return (
+    cells = (
         thing.id,
         "/".join(part for part in (thing.provider, place, what) if part),
         thing.state,
@@ -49,6 +49,12 @@ def row(item: Item) -> tuple[str, ...]:
         item.run or "-",
         f"{item.verdict.word}: {item.verdict.why}",
     )
+    return tuple(printable(cell) for cell in cells)
+
+
+def printable(text: str) -> str:
+    """A text that anybody may have written, without what a terminal would act on."""
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def fields(item: Item) -> dict[str, Any]:

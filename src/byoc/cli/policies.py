@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _lazy
 from ..errors import InvalidError
-from ..providers.needs import ADDRESS, FIREWALL, SPOT, Needs, Printed, Target
+from ..providers import policies
+from ..providers.needs import SPOT, Needs, Printed, Target
 from ..resources import Offer, Resources
 from ..sdk import load
 from ..settings import Settings
@@ -21,11 +22,6 @@ from .options import Asked, Common
 if TYPE_CHECKING:
     from types import ModuleType
 
-PRINTERS = {
-    "aws": "byoc.providers.aws.iam:printed",
-    "gcp": "byoc.providers.gcp.iam:printed",
-    "oci": "byoc.providers.oci.iam:printed",
-}
 MOST_TYPES = 40
 """Types that a policy names one by one; of more it names families (``g6.*``): AWS takes 6,144
 characters in all."""
@@ -47,9 +43,7 @@ def show(console: Console, settings: Settings, wanted: Wanted) -> int:
     """Print the policy on stdout, and how to apply it on stderr. Returns the exit code."""
     needs = _needs(console, settings, wanted)
     options = settings.of_cloud(wanted.cloud)
-    given = options.get("project", "") or options.get("compartment", "")
-    target = wanted.target._replace(where=wanted.target.where or given)
-    found: Printed = _lazy.load(PRINTERS[wanted.cloud])(needs, target)
+    found = policies.printed(wanted.cloud, needs, wanted.target, options)
     if console.as_json:
         console.json_object("iam", 0, _data(wanted.cloud, needs, found))
         return 0
@@ -81,17 +75,9 @@ def _data(cloud: str, needs: Needs, found: Printed) -> dict[str, Any]:
 
 
 def _needs(console: Console, settings: Settings, wanted: Wanted) -> Needs:
-    options = settings.of_cloud(wanted.cloud)
-    features = {SPOT, ADDRESS, FIREWALL}
-    if options.get("security_group") or (wanted.cloud == "oci" and options.get("subnet")):
-        features.discard(FIREWALL)
-    if options.get("public_address") == "false":
-        features.discard(ADDRESS)
-    needs = Needs(
-        frozenset(features),
-        owner=_owner(console, settings) if wanted.owner_only else "",
-        account=options.get("service_account", ""),
-    )
+    needs = policies.needs(wanted.cloud, settings.of_cloud(wanted.cloud))
+    if wanted.owner_only:
+        needs = needs._replace(owner=_owner(console, settings))
     if not wanted.program:
         return needs
     offers = _offers(console, settings, wanted)

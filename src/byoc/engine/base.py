@@ -101,8 +101,11 @@ class Stages:
         self._told.catch_up()
 
     def wait(self) -> None:
-        """Until all notices were taken, and what ranks wrote last."""
+        """Until all notices were taken."""
         self._told.wait()
+
+    def last_lines(self) -> None:
+        """Show what ranks of gangs wrote without ending the line."""
         self._ranks.flush()
 
 
@@ -215,6 +218,8 @@ class Base:
             for host in [*hosts, *self._gone]:
                 host.show_rest()
             self._reporter.wait()
+        if not isinstance(error, KeyboardInterrupt):
+            self._reporter.last_lines()
 
     def _part_with(self, host: LiveInstance) -> None:
         """Give an instance back, or up; under the lock. Once: others may have done so."""

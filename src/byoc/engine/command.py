@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import limits
-from ..errors import InstanceError, RemoteError
+from ..errors import ConnectionLostError, InstanceError, RemoteError
 from ..images import mounts, native
 from ..images.recipe import Image
 from ..resources import Resources
@@ -25,6 +25,10 @@ PIECES_AHEAD = 64
 """Fetched pieces, of a MiB at most, that wait for the disk here before the instance has to wait."""
 FETCH_WAIT = 600.0
 """Seconds without any piece of an artifact after which fetching is given up."""
+LOST_HINTS = (
+    "a program is not started again by itself: run the command again, or use --on-demand",
+    "functions of an app are run again: see docs/spot.md",
+)
 
 
 class Commands(Squads):
@@ -144,6 +148,8 @@ class Commands(Squads):
             host.end_input(slot)
         word = threads.take(ended)
         self._program = None
+        if isinstance(word, ConnectionLostError):
+            raise ConnectionLostError(word.message, hints=LOST_HINTS) from word
         if isinstance(word, InstanceError):
             raise word
         host.flush_logs(limits.LEASE)

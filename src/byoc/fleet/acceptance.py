@@ -75,6 +75,8 @@ _TROUBLE = {
     "lost": "a GPU is lost",
     "failed": "NVIDIA's driver fails",
 }
+_OF_IMAGE = frozenset({"no-tool", "no-driver", "mismatch"})
+"""Kinds of trouble that a machine image has, and then on every host."""
 
 
 class Finding(NamedTuple):
@@ -168,7 +170,7 @@ def _silent(case: Case) -> BadHostError:
 def _refusal(case: Case, findings: Sequence[Finding]) -> BadHostError:
     texts = tuple(one.message for one in findings)
     more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
-    image = case.own_image and all(one.kind in ("no-tool", "no-driver", "mismatch") for one in findings)
+    image = case.own_image and any(one.kind in _OF_IMAGE for one in findings)
     unseen = "to take GPUs unseen: set accept_gpus to false"
     setting = f"{case.offer.cloud}.image"
     remedy = f"leave out {setting}, or name an image that has NVIDIA's driver in it"

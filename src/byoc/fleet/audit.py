@@ -184,6 +184,7 @@ class Auditor:
                 known.get(_token(one), NOT_HERE),
                 traits[one.provider].self_end != "gone",
                 traits[one.provider].origins,
+                mine=one.tags.get(OWNER_TAG, "") == self.journal.owner,
                 needed=one.kind != "instance" and living.need(one),
             )
             for one in things
@@ -242,7 +243,7 @@ class Auditor:
             verdict,
             owner,
             run_of(case),
-            owner == self.journal.owner,
+            case.mine,
             thing.offer.price if billed else None,
             max(now - thing.started, 0.0) if thing.started else 0.0,
         )

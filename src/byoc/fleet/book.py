@@ -83,7 +83,8 @@ class Book:
             return thought[-1][1:]
 
         try:
-            self._journal.change(work, durable=isinstance(event, Wanted))
+            if isinstance(event, Wanted) or any(work()):  # a look that shows no news writes nothing
+                self._journal.change(work, durable=isinstance(event, Wanted))
         except StateError as error:
             done = thought[-1][0] if thought else step(self._mine, event, self.now(), self._policy)
             self._keep(done.changes, error)

@@ -68,7 +68,7 @@ class Closing:
         self._reporter = reporter
         self._clock = clock
         self._lock = threading.Lock()
-        self._works: dict[tuple[str, str], tuple[Place, Task[bool]]] = {}
+        self._works: dict[tuple[str, str], tuple[Place, Task[list[str]]]] = {}
         self._looked: dict[tuple[str, str], float] = {}
 
     # -- opening ------------------------------------------------------------------------------
@@ -141,17 +141,20 @@ class Closing:
         with self._lock:
             _, begun = self._works.pop(place[:2], (place, None))
         try:
-            if begun is None or not begun.result():
+            if begun is None:
                 self._close(place)
+            elif left := begun.result():  # it was in use by what is gone now
+                self._remove(place, left)
+                self._reopen(place)
         except ProviderError as error:
             self._reporter.notice(
                 f"the firewall of {place.cloud}/{place.gate} is still open for this computer: "
                 f"{error.message}; the next command closes it, or `byoc reap`"
             )
 
-    def _close(self, place: Place) -> bool:
-        """Close it unless something of ours lives behind it; whether nothing of it is left. One
-        that is still in use by what is ending is closed and stays."""
+    def _close(self, place: Place) -> list[str]:
+        """Close it unless something of ours lives behind it. Returns what is closed and could not
+        be removed, because something that is ending still uses it."""
         provider, owner = self._providers[place.cloud], self._journal.owner
         regions = (place.region,) if place.gate == place.region else ()
         recent = self._journal.recent_instances(self._clock.wall() - RECENT)
@@ -163,19 +166,27 @@ class Closing:
                 and one.state in ("pending", "running")
                 and one.id not in over
             ):
-                return True  # somebody else's to close: the list shows it, so a sweep will as well
-        removed = True
-        for one in found:
-            if one.kind == "firewall":
-                try:
-                    provider.terminate(one.id)
-                except TransientError:
-                    removed = False
+                return []  # not in our journal: the list shows it, so the next sweep will as well
+        left = self._remove(place, [one.id for one in found if one.kind == "firewall"])
         self._path(place).unlink(missing_ok=True)
-        if self._needed(place):  # a launch began meanwhile
-            self._note(place)
-            self._admit(place)
-        return removed
+        return [] if self._reopen(place) else left
+
+    def _reopen(self, place: Place) -> bool:
+        """Open a door anew that was just closed, if a launch began meanwhile: whether one did."""
+        if not self._needed(place):
+            return False
+        self._admit(place)
+        return True
+
+    def _remove(self, place: Place, doors: list[str]) -> list[str]:
+        """Close these, and say which could not be removed."""
+        left = []
+        for door in doors:
+            try:
+                self._providers[place.cloud].terminate(door)
+            except TransientError:
+                left.append(door)
+        return left
 
     # -- inside -------------------------------------------------------------------------------
 

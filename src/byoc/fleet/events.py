@@ -55,12 +55,11 @@ class Life(NamedTuple):
     """One launch, from its intent until it is gone.
 
     ``id``: the instance, empty until known. ``node`` numbers the instances of a run. ``created``:
-    when it was intended; ``deadline``: until when it must be reached. ``reached``: when it first
-    proved its host key.
-    ``idle_until``: until when an idle one is warm. ``ended``: when it was closed. ``orphaned``:
-    since when it is seen without a client. ``missing``: answers in a row that do not know it, and
-    ``missed``: the first of them. ``why``: why it ends or ended. ``lost``: it stopped answering and
-    its cloud has not accepted its end.
+    when it was intended; ``deadline``: until when it must be reached, 0 when its tags alone tell of
+    it. ``reached``: when it first proved its host key. ``idle_until``: until when an idle one is
+    warm. ``ended``: when it was closed. ``orphaned``: since when it is seen without a client.
+    ``missing``: answers in a row that do not know it, and ``missed``: the first of them. ``why``:
+    why it ends or ended. ``lost``: it stopped answering and its cloud has not accepted its end.
 
     The rest is of one process and on no disk. ``alone``: no other offer is left; ``lost_answers``,
     ``throttled``: of the launch; ``looks``: since its last change; ``shown``: a look by id has

@@ -20,7 +20,6 @@ from .events import (
     BOOTING,
     CLOSED,
     DRAINING,
-    EDGES,
     ENDING,
     GONE,
     HELD,
@@ -65,8 +64,11 @@ from .events import (
     Tell,
     Wanted,
 )
+from .laws import leaps, validate
 from .listing import forged, listed, proved_gone, unknown_again
 from .policy import USUAL, Policy
+
+__all__ = ["after", "at_rest", "leaps", "recalled", "step", "validate"]
 
 HOUR = 3600.0
 
@@ -272,11 +274,7 @@ def _looked(life: Life, event: Looked, now: float, policy: Policy) -> Step:
         return _looked_booting(life, event, now, policy)
     if seen.state == "gone":
         life = unknown_again(life, now)
-        sure = seen.told or proved_gone(life, now, policy)
-        old = life.reached or life.shown or now - life.created > policy.unseen_grace
-        if life.state == ENDING and life.asks and old:
-            sure = True  # it was there, was asked to end, and its cloud knows it no more
-        if sure:
+        if seen.told or proved_gone(life, now, policy) or _over(life, now, policy):
             return Step((_gone(life, now),))
     else:
         life = life._replace(missing=0, missed=0.0, shown=True)
@@ -285,6 +283,13 @@ def _looked(life: Life, event: Looked, now: float, policy: Policy) -> Step:
     if seen.state == "ending":  # it shuts itself down, or somebody ends it
         return Step((_ending(life, life.why or "it was ended by somebody else"),))
     return Step((life,))
+
+
+def _over(life: Life, now: float, policy: Policy) -> bool:
+    """Whether it was there and was asked to end, so that a cloud that knows it no more has ended
+    it."""
+    old = now - life.created > policy.unseen_grace
+    return life.state == ENDING and life.asks > 0 and (life.reached > 0 or life.shown or old)
 
 
 def _looked_booting(life: Life, event: Looked, now: float, policy: Policy) -> Step:
@@ -412,52 +417,3 @@ _HANDLERS: Mapping[type, Callable[[Life, Any, float, Policy], Step]] = {
     EndFailed: _end_failed,
     Closing: _closing,
 }
-
-
-# --- what always holds ----------------------------------------------------------------------
-
-
-def validate(ledger: Ledger) -> list[str]:
-    """The invariants that a ledger breaks, each as a sentence; none when all is well."""
-    broken = [
-        f"{life.token}: {text}"
-        for token, life in ledger.items()
-        for text, holds in _laws(token, life)
-        if not holds
-    ]
-    owners: dict[tuple[str, str], str] = {}
-    for life in ledger.values():
-        if life.id and life.state in OPEN:
-            first = owners.setdefault((life.provider, life.id), life.token)
-            if first != life.token:
-                broken.append(f"{life.token}: {life.id} is also the instance of {first}")
-    return broken
-
-
-def _laws(token: str, life: Life) -> tuple[tuple[str, bool], ...]:
-    made = life.state in MADE
-    return (
-        ("it stands under another token", token == life.token),
-        (f"there is no state {life.state!r}", life.state in EDGES and bool(life.state)),
-        ("an instance is known of it, and of it alone", bool(life.id) or not made),
-        ("a launch under way has no instance", not life.id or life.state not in (INTENDED, UNSURE)),
-        (
-            "idle until some time, and nothing else is",
-            (life.state == IDLE) == (life.idle_until > 0),
-        ),
-        ("closed at some time, and nothing else is", (life.state in CLOSED) == (life.ended > 0)),
-        ("held and not reached", life.state not in (HELD, DRAINING, IDLE) or life.reached > 0),
-        ("missing since some time, or not", (life.missing > 0) == (life.missed > 0)),
-        ("only what is to end is lost", not life.lost or life.state == ENDING),
-        ("only what lives has no client", not life.orphaned or life.state != GONE),
-    )
-
-
-def leaps(before: Ledger, done: Step) -> list[str]:
-    """The changes of a step that are no declared edge of the state machine."""
-    found = []
-    for life in done.changes:
-        old = before[life.token].state if life.token in before else ""
-        if life.state != old and life.state not in EDGES[old]:
-            found.append(f"{life.token}: from {old or 'nothing'} to {life.state}")
-    return found

@@ -21,6 +21,7 @@ from .events import (
     IDLE,
     INTENDED,
     MADE,
+    NOTHING,
     UNSURE,
     Command,
     End,
@@ -61,31 +62,55 @@ def proved_gone(life: Life, now: float, policy: Policy) -> bool:
 def listed(ledger: Ledger, event: Listed, now: float, policy: Policy) -> Step:
     """What a list changes: adopts, notes what is missing, and ends what nobody has a use for."""
     mine = [seen for seen in event.seen if _ours(seen, event)]
-    foreign = tuple(seen.id for seen in event.seen if seen.token and not _ours(seen, event))
     changes: list[Life] = []
-    commands: list[Command] = []
     kills: list[Life] = []
-    for seen in mine:
+    commands: list[Command] = []
+    for seen in _one_each(mine, ledger):
         life = ledger.get(seen.token)
         if seen.token in event.held or (life is not None and life.ended > event.asked):
             continue
         now_is, kill = _shown(life, seen, event, now, policy)
-        if kill and life is not None and life.state == ENDING:  # decided on before
+        decided = life is not None and life.state == ENDING
+        if kill and decided:
             commands.append(End(now_is.token, now_is.id, now))
-        elif kill:
+        if kill and not decided:
             kills.append(now_is)
-            continue
-        if now_is != life:
+        elif now_is != life:
             changes.append(now_is)
-    if len(kills) > policy.max_ends:
-        commands.append(Tell("many", event.provider, tuple(one.id for one in kills)))
-    elif event.ends:
-        changes += kills
-        commands += [End(one.token, one.id, now) for one in kills]
-    missing, more = _missing(ledger, event, mine, now, policy)
+    ended = _kills(kills, event, now, policy)
+    missing = _missing(ledger, event, mine, now, policy)
+    foreign = tuple(seen.id for seen in event.seen if seen.token and not _ours(seen, event))
     if foreign:
-        more.append(Tell("forged", event.provider, foreign))
-    return Step((*changes, *missing), (*commands, *more))
+        commands.append(Tell("forged", event.provider, foreign))
+    return Step(
+        (*changes, *ended.changes, *missing.changes),
+        (*commands, *ended.commands, *missing.commands),
+    )
+
+
+def _one_each(mine: Sequence[Seen], ledger: Ledger) -> list[Seen]:
+    """One instance for each token: where a copy of its tags stands beside it, the one that is known
+    already, else that of which its cloud tells the token, else the older one."""
+    found: dict[str, Seen] = {}
+    for seen in mine:
+        life, other = ledger.get(seen.token), found.get(seen.token)
+        if other is None or _rank(seen, life) < _rank(other, life):
+            found[seen.token] = seen
+    return list(found.values())
+
+
+def _rank(seen: Seen, life: Life | None) -> tuple[bool, bool, float, str]:
+    known = life is not None and life.id == seen.id
+    return (not known, not seen.origin, seen.started, seen.id)
+
+
+def _kills(kills: Sequence[Life], event: Listed, now: float, policy: Policy) -> Step:
+    """The ends that this list would lead to, unless they are too many to be right."""
+    if len(kills) > policy.max_ends:
+        return Step((), (Tell("many", event.provider, tuple(one.id for one in kills)),))
+    if not event.ends:
+        return NOTHING
+    return Step(tuple(kills), tuple(End(one.token, one.id, now) for one in kills))
 
 
 def _ours(seen: Seen, event: Listed) -> bool:
@@ -124,8 +149,12 @@ def _unattended(life: Life, now: float, policy: Policy) -> tuple[Life, bool]:
     """One that runs and nobody holds: warm, or an orphan."""
     if life.state == IDLE and now <= life.idle_until + policy.warm_grace:
         return life._replace(orphaned=0.0), False
-    since = life.idle_until if life.state == IDLE else life.orphaned or now
-    if life.state == IDLE or now - since >= policy.orphan_grace:
+    if life.state == IDLE:
+        return _to_end(life, NO_CLIENT), True
+    since = life.orphaned or now
+    # Without an intent of ours nothing here proves that its client is dead: a copy of this data
+    # folder may be at work elsewhere. Its lease and `byoc reap` judge it.
+    if life.deadline and now - since >= policy.orphan_grace:
         return _to_end(life, NO_CLIENT), True
     return life._replace(orphaned=since), False
 
@@ -139,7 +168,7 @@ def _to_end(life: Life, why: str) -> Life:
 
 def _missing(
     ledger: Ledger, event: Listed, mine: Sequence[Seen], now: float, policy: Policy
-) -> tuple[list[Life], list[Command]]:
+) -> Step:
     there = {seen.id: True for seen in mine}
     tokens = {seen.token: True for seen in mine}
     here = [life for life in ledger.values() if _covered(life, event)]
@@ -157,7 +186,7 @@ def _missing(
             commands.append(Look(life.token, life.id, now))
     if shrunk:
         commands.append(Tell("shrunk", event.provider, shrunk))
-    return changes, commands
+    return Step(tuple(changes), tuple(commands))
 
 
 def _covered(life: Life, event: Listed) -> bool:

@@ -51,7 +51,7 @@ class UseLock:
                     break
                 os.close(fd)  # its last holder has removed it: take the new one
             os.ftruncate(fd, 0)
-            os.pwrite(fd, str(os.getpid()).encode(), 0)
+            os.pwrite(fd, f"{os.getpid()} {os.uname().nodename}".encode(), 0)
         except OSError as error:
             raise StateError(
                 f"the lock {path} cannot be used: {error.strerror}",
@@ -73,13 +73,30 @@ class UseLock:
             os.close(fd)
 
 
+def elsewhere(home: Path, key: str) -> str:
+    """The name of the other computer whose process holds, or held, the lock; empty for this one."""
+    computer = _written(home, key)[1]
+    return "" if computer == os.uname().nodename else computer
+
+
 def holder(home: Path, key: str) -> int:
-    """The process that holds the lock, 0 when none does. Only for showing: it may change."""
+    """The process that holds the lock, 0 when none does; it may change at any time.
+
+    One of another computer (a shared or a copied data folder) counts as alive: nothing here can
+    tell that it is not.
+    """
+    pid, computer = _written(home, key)
+    there = computer not in ("", os.uname().nodename)
+    return pid if pid and (there or alive(pid)) else 0
+
+
+def _written(home: Path, key: str) -> tuple[int, str]:
+    """Process and computer, as whoever took the lock last has written them; 0 when it let go."""
     try:
-        pid = int((home / FOLDER / key).read_text("ascii") or 0)
+        pid, _, computer = (home / FOLDER / key).read_text("utf-8").partition(" ")
+        return int(pid or 0), computer
     except (FileNotFoundError, ValueError):
-        return 0
-    return pid if pid and alive(pid) else 0
+        return 0, ""
 
 
 def alive(pid: int) -> bool:

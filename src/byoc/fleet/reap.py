@@ -21,6 +21,7 @@ from ..providers.base import OWNER_TAG, RUN_TAG, TOKEN_TAG, Instance
 from .leases import lease_of
 from .ledger import seen_of
 from .listing import forged
+from .runids import USUAL
 
 SKEW = 300.0
 """Seconds by which two computers' clocks may differ; most differ by less than one."""
@@ -86,7 +87,8 @@ class Case(NamedTuple):
 
     ``stays``: its provider's machines are still paid for after they have shut themselves down.
     ``origins``: its provider tells where every instance of ours came from. ``answer``: whether it
-    answers, empty when that was not asked. ``needed``: of another kind, an instance that there is
+    answers, empty when that was not asked. ``mine``: its owner is the data folder that asks, whose
+    own launches are known to it. ``needed``: of another kind, an instance that there is
     (or is about to be) may use it.
     """
 
@@ -95,6 +97,7 @@ class Case(NamedTuple):
     stays: bool = False
     origins: bool = True
     answer: str = ""
+    mine: bool = False
     needed: bool = False
 
 
@@ -111,8 +114,10 @@ class Verdict(NamedTuple):
 
 
 def of_run(run: str, name: str) -> bool:
-    """Whether a run is the named one, or one of those that begin with ``name-``."""
-    return bool(name) and (run == name or run.startswith(f"{name.removesuffix('-')}-"))
+    """Whether a run is the named one, or one of those that begin with ``name-``: in CI all of a
+    job's. What every other run begins with is no name."""
+    begin = name.removesuffix("-")
+    return bool(begin) and (run == name or (begin != USUAL and run.startswith(f"{begin}-")))
 
 
 def run_of(case: Case) -> str:
@@ -186,6 +191,6 @@ def _left(case: Case, now: float, named: str) -> Verdict:
         return Verdict(USED, "instances that there are may need it")
     if of_run(run_of(case), named):
         return Verdict(NAMED, f"it belongs to {run_of(case)}")
-    if not case.known.here and thing.started and age < LEFT_GRACE:
+    if not case.mine and thing.started and age < LEFT_GRACE:
         return Verdict(USED, f"made {age:.0f} s ago: its instance may not be shown yet")
     return Verdict(LEFTOVER, "its instance is no more")

@@ -46,7 +46,7 @@ class _Made(NamedTuple):
     """A ladder, when it was made (monotonic), and the versions of what it was made from."""
 
     at: float
-    version: tuple[int, int]
+    version: tuple[int, int, int]
     ladder: Ladder
 
 
@@ -135,7 +135,8 @@ class Router:
             return self._make(demand, names)
         key = demand._replace(stop=never)
         with self._making:
-            version, now = (self.recall.version, self.surveyor.version), self.clock.mono()
+            version = (self.recall.version, self.surveyor.version, self.journal.news)
+            now = self.clock.mono()
             known = self._ladders.get(key)
             if known is not None and known.version == version and now - known.at < REUSED:
                 return known.ladder

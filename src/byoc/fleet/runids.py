@@ -30,7 +30,7 @@ _SYSTEMS = (
     _System("gl", ("CI_JOB_ID",)),
     _System("bk", ("BUILDKITE_BUILD_NUMBER", "BUILDKITE_RETRY_COUNT")),
     _System("circle", ("CIRCLE_WORKFLOW_ID",)),
-    _System("azure", ("BUILD_BUILDID", "SYSTEM_JOBATTEMPT")),
+    _System("ado", ("BUILD_BUILDID", "SYSTEM_JOBATTEMPT")),
     _System("bb", ("BITBUCKET_BUILD_NUMBER",)),
     _System("cb", ("CODEBUILD_BUILD_NUMBER",)),
     _System("tc", ("TEAMCITY_BUILD_ID",)),

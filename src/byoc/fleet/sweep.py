@@ -70,15 +70,16 @@ class Sweeper:
         self._begun = 0
         self._told: set[Tell] = set()
 
-    def sweep(self, names: Iterable[str]) -> Swept:
+    def sweep(self, names: Iterable[str], *, everywhere: bool = False) -> Swept:
         """Ask the providers of ``names``, and those of live rows, for what is ours; then reconcile.
 
         A provider that cannot be asked is in ``failed``; nothing is concluded about its instances.
         Of a provider that sells by region, only the regions are asked where the journal says that
-        something of ours is, or was lately; all of them when the journal was lost. Callers that
-        arrive while a sweep is under way share the next one: its requests begin after they came.
+        something of ours is, or was lately; all of them when the journal was lost, or with
+        ``everywhere``. Callers that arrive while a sweep is under way share the next one: its
+        requests begin after they came.
         """
-        names = tuple(names)
+        names = (*names, *(("*",) if everywhere else ()))
         came = self._begun
         with self._turn:
             begun, about, swept = self._latest
@@ -115,7 +116,8 @@ class Sweeper:
         for name in dict.fromkeys([*names, *where]):
             if name not in self._providers:
                 continue  # a provider of another version: its rows wait for that version
-            if not self._providers[name].traits.regional or self._journal.unlisted(name):
+            regional = self._providers[name].traits.regional
+            if not regional or "*" in names or self._journal.unlisted(name):
                 asked[name] = ()
             elif where.get(name):
                 asked[name] = tuple(sorted(where[name]))

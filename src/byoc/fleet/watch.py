@@ -27,6 +27,7 @@ from .ledger import row_of
 from .locks import holder, key_of
 from .policy import END_WAIT, Policy
 from .ports import Reporter
+from .reap import of_run
 from .registry import registry
 from .sweep import Sweeper, Swept
 
@@ -82,6 +83,7 @@ class Watch:
         self._sweeper = Sweeper(settings.home, journal, self._book, providers, reporter, clock)
         self._closing = Closing(settings.home, journal, providers, reporter, clock)
         self._told = False
+        self._partly: tuple[str, ...] = ()
 
     @property
     def home(self) -> Path:
@@ -96,14 +98,27 @@ class Watch:
         """What there is now, oldest first. A provider that cannot be asked is told by a notice."""
         return list(self._shown())
 
+    def partial(self) -> tuple[str, ...]:
+        """The clouds of which the latest :meth:`ps` has asked only the regions in which the journal
+        knows of something."""
+        return self._partly
+
     def down(self, ids: Sequence[str] | None = None) -> list[Row]:
-        """End instances by id (or the beginning of one) or by run id; None ends all of ours.
+        """End instances by id (or the beginning of one), or by run or the beginning of its name up
+        to a ``-``; None ends all of ours. What the journal does not point to is looked for in every
+        region before it is said not to exist.
 
         Returns what was ended, once each is gone. Raises NotFoundError for an id that names none,
         before anything is ended, and InstanceError when one has not ended after a minute.
         """
         tokens = self._shown()
-        chosen = list(tokens) if ids is None else _chosen(list(tokens), ids)
+        try:
+            chosen = list(tokens) if ids is None else _chosen(list(tokens), ids)
+        except NotFoundError:
+            if not self._partly:
+                raise
+            tokens = self._shown(everywhere=True)
+            chosen = _chosen(list(tokens), ids or ())
         begun = [
             (row, tokens[row], self._book.tell(Ended(tokens[row], "ended by `byoc down`")))
             for row in chosen
@@ -121,15 +136,22 @@ class Watch:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _sweep_of(self, names: Sequence[str]) -> Swept:
+    def _sweep_of(self, names: Sequence[str], *, everywhere: bool = False) -> Swept:
         if not self._told and self.journal.recovered:
             self._reporter.notice(self.journal.recovered)
         self._told = True
-        return self._sweeper.sweep(names)
+        return self._sweeper.sweep(names, everywhere=everywhere)
 
-    def _shown(self) -> dict[Row, str]:
+    def _shown(self, *, everywhere: bool = False) -> dict[Row, str]:
         """The rows of what there is, oldest first, each with its lock's name."""
-        swept = self.sweep()
+        names = self._settings.used_clouds()
+        self._partly = tuple(
+            name
+            for name in names
+            if not (everywhere or self.journal.unlisted(name))
+            and self._providers[name].traits.regional
+        )
+        swept = self._sweep_of(names, everywhere=everywhere)
         for name, error in swept.failed.items():
             self._reporter.notice(f"{name} could not be asked: {error.message}")
         rows = {(row.provider, row.id): row for row in self.journal.instances()}
@@ -200,6 +222,7 @@ def _chosen(rows: list[Row], ids: Sequence[str]) -> list[Row]:
     chosen: dict[tuple[str, str], Row] = {}
     for text in ids:
         exact = [row for row in rows if text in (row.id, row.run, f"{row.provider}/{row.id}")]
+        exact = exact or [row for row in rows if of_run(row.run, text)]
         found = exact or [row for row in rows if text and row.id.startswith(text)]
         if not found:
             raise NotFoundError(f"no instance and no run with one is called {text!r}", hints=_LOOK)

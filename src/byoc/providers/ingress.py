@@ -108,7 +108,7 @@ def own_for_ipv4(environ: Mapping[str, str], clock: Clock, url: str = CHECK_URL)
     such machine is ever met. Raises AccessError when this computer has no way to IPv4.
     """
     try:
-        return own(environ, clock, url, ipv4=True)
+        found = own(environ, clock, url, ipv4=True)
     except AccessError as first:
         try:
             found = own(environ, clock, url)  # a network that translates (NAT64) tells its IPv4

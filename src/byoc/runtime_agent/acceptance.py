@@ -320,6 +320,7 @@ def _outcome(pid: int, pipe: int, deadline: float) -> tuple[str, str]:
 
 def _work(number: int, begun: float, say: Callable[[str, str], None]) -> None:
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts
+    os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")  # reads what is used, from a cold disk
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
         _start(cuda, begun)

@@ -24,18 +24,13 @@ MOST = 64
 _RANK, _IPS, _NAME = "BYOC_NODE_RANK", "BYOC_NODE_IPS", "BYOC_CLUSTER_ID"
 
 
-def clustered(*args: Any, size: int, rdma: bool = False) -> Callable[[F], F]:
+def clustered(*, size: int, rdma: bool = False) -> Callable[[F], F]:
     """Decorator of a function or class, below the app's: each input is taken by ``size`` containers
     together, each on an instance of its own, and its value is rank 0's. The same as ``nodes=size``.
 
     ``rdma``: refused, with NotYetError: instances speak TCP with each other (docs/gangs.md). Raises
     InvalidError for a size that is none.
     """
-    if args:
-        raise ArgumentError(
-            "@byoc.clustered takes keyword arguments only",
-            hints=("write @byoc.clustered(size=...)",),
-        )
     count = number("@byoc.clustered", "size", size)
     refuse_rdma("@byoc.clustered", rdma)
 

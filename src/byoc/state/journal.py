@@ -39,6 +39,8 @@ class Journal:
         self._store = store
         self.owner = owner
         self.recovered = recovered
+        self.news = 0
+        """Changes whenever this process has remembered a refusal."""
 
     @classmethod
     def open(cls, home: Path, clock: Clock, ids: Ids = IDS) -> Journal:
@@ -217,6 +219,7 @@ class Journal:
             rows = execute("SELECT * FROM refusals WHERE key=?", (refusal.key,)).fetchall()
             kept = again(decode(Refusal, rows[0]) if rows else None, refusal)
             execute(*insertion("refusals", kept))
+        self.news += 1  # more than one thread may: no more than that it changes is asked of it
         return kept
 
     def refusals(self, now: float) -> list[Refusal]:

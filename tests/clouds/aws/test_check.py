@@ -57,11 +57,12 @@ def test_a_good_account_passes(account: Account) -> None:
 
 def test_missing_permissions_are_named(rented: Open) -> None:
     """What byoc cannot do without fails, the rest warns; the actions are in the remedy."""
-    account = rented(fault("RunInstances", "deny", -1) + fault("DescribeVolumes", "deny", -1))
+    optional = "DescribeInstanceTypeOfferings"
+    account = rented(fault("RunInstances", "deny", -1) + fault(optional, "deny", -1))
     fail, warn = found(account.provider.check(), "permissions")
     assert (fail.level, warn.level) == ("fail", "warn")
     assert "ec2:RunInstances" in fail.remedy and "byoc iam aws" in fail.remedy
-    assert "ec2:DescribeVolumes" in warn.remedy
+    assert "ec2:DescribeInstanceTypeOfferings" in warn.remedy
     # The account may decode: the resource is told, and not AWS's encoded text.
     assert "ec2:RunInstances on arn:aws:ec2:us-east-1:" in fail.message
     assert "Encoded" not in fail.message

@@ -188,6 +188,16 @@ def test_a_moved_client_shuts_its_old_door(rented: Open) -> None:
     assert four == {"203.0.113.7/32", "198.51.100.0/24"} and six == {"2001:db8::/64"}
 
 
+def test_a_group_that_was_made_a_moment_ago_may_not_be_known(rented: Open) -> None:
+    """EC2's parts learn of a new group one after the other: the launch is to be asked for again,
+    by the same token, and is no mistake of anybody's."""
+    account = rented(fault("RunInstances", "InvalidGroup.NotFound"))
+    request = account.request(offer("m7i.large"))
+    with pytest.raises(TransientError):
+        account.provider.launch(request)
+    assert account.provider.launch(request).id
+
+
 def test_a_deleted_security_group_is_made_again(rented: Open) -> None:
     """What somebody deleted between two launches is prepared anew, within the second launch."""
     account = rented()

@@ -157,7 +157,7 @@ def test_a_list_with_a_hole_is_no_list(project: Open) -> None:
 
 
 def test_what_is_left_behind_is_listed_and_removed(gcp: Account) -> None:
-    """Disks and addresses of byoc, and its firewall rule, can be seen and ended by their ids."""
+    """Disks and addresses of byoc, and its firewall rules, can be seen and ended by their ids."""
     launched = gcp.provider.launch(gcp.request(offer("e2-medium")))
     gcp.running(launched.id)
     google = provider(gcp, key_file="")._google  # as the project's administrator
@@ -171,7 +171,7 @@ def test_what_is_left_behind_is_listed_and_removed(gcp: Account) -> None:
     ][0]["autoDelete"] = False
     gcp.provider.terminate(launched.id)
     gcp.ended(launched.id)
-    kinds = until(lambda: len(found := gcp.own(everything=True)) == 3 and found, 10)
+    kinds = until(lambda: len(found := gcp.own(everything=True)) == 4 and found, 10)
     assert {thing.kind for thing in kinds} == {"disk", "address", "firewall"}
     assert {left["kind"] for left in gcp.world.facades()[0].leftovers()} == {"disk", "address"}
     for thing in kinds:

@@ -87,7 +87,7 @@ def test_a_missing_key_file_is_told(tenancy: Tenancy, tmp_path: Path) -> None:
     """The configuration names a key that is not there."""
     text = Path(tenancy.cloud.environ["OCI_CONFIG_FILE"]).read_text()
     config = tmp_path / "config"
-    config.write_text(text.replace("oci.pem", "nothing.pem"))
+    config.write_text(text.replace(".pem", ".none"))
     error = _access(tenancy.another(config_file=str(config)))
     assert error.vendor_code == "InvalidKeyFilePath"
 

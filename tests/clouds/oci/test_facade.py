@@ -224,7 +224,7 @@ def test_only_stopping_ends_a_bill_where_the_shape_says_so(tenancy: Tenancy) -> 
 def test_keys_are_for_the_user_alone(tenancy: Tenancy) -> None:
     """Key and configuration have mode 0600."""
     config = Path(tenancy.cloud.environ["OCI_CONFIG_FILE"])
-    for path in (config, config.with_name("oci.pem")):
+    for path in (config, config.with_name("oci.pem"), config.with_name("byoc.pem")):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

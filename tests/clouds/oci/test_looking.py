@@ -191,9 +191,8 @@ def test_the_console_is_what_the_machine_printed(tenancy_with: MakeTenancy) -> N
     made = tenancy.provider.launch(request())
     tenancy.running(made.id)
     assert "the end is near" in tenancy.provider.console(made.id)
-    copies = tenancy.provider._account.client("compute").list_console_histories(
-        tenancy.facade.tenancy
-    )
+    compute = tenancy.administrator().client("compute")
+    copies = compute.list_console_histories(tenancy.facade.tenancy)
     assert copies.data == []
     assert tenancy.provider.console("ocid1.instance.oc1.iad.nothing") == ""
     assert tenancy.provider.console("nonsense") == ""

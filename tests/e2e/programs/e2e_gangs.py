@@ -13,9 +13,8 @@ def added(value: int) -> int:
     """The sum over both ranks, which rank 0 knows."""
     where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     if os.environ["RANK"] == "0":
-        with socket.create_server(where) as door:
-            with door.accept()[0] as peer:
-                return value + int(peer.makefile().readline())
+        with socket.create_server(where) as door, door.accept()[0] as peer:
+            return value + int(peer.makefile().readline())
     while True:
         try:
             with socket.create_connection(where) as peer:

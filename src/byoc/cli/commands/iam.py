@@ -8,12 +8,11 @@ import typer
 
 from ... import _lazy
 from ...errors import InvalidError
+from ...providers import policies
 from ...providers.needs import Target
 from .. import complete, context
 from ..command import command
 from ..console import Console
-
-CLOUDS = ("aws", "gcp", "oci")
 
 
 @command()
@@ -21,7 +20,9 @@ def iam(
     console: Console,
     cloud: Annotated[
         str,
-        typer.Argument(metavar="CLOUD", help="aws, gcp or oci.", autocompletion=complete.clouds),
+        typer.Argument(
+            metavar="CLOUD", help="Whose policy to print.", autocompletion=complete.clouds
+        ),
     ],
     program: Annotated[
         str,
@@ -31,31 +32,36 @@ def iam(
     ] = "",
     owner_only: Annotated[
         bool,
-        typer.Option("--owner-only", help="On AWS: end nothing that another installation made."),
+        typer.Option("--owner-only", help="End nothing that another installation has made."),
     ] = False,
     who: Annotated[
         str,
-        typer.Option("--user", metavar="NAME", help="IAM user, Google member, or OCI group."),
+        typer.Option("--user", metavar="NAME", help="For whom: a user, a member, or a group."),
     ] = "",
-    project: Annotated[str, typer.Option("--project", metavar="ID", help="Google's project.")] = "",
+    project: Annotated[
+        str, typer.Option("--project", metavar="ID", help="The project, where there are any.")
+    ] = "",
     compartment: Annotated[
-        str, typer.Option("--compartment", metavar="OCID", help="OCI's compartment.")
+        str, typer.Option("--compartment", metavar="OCID", help="The compartment, likewise.")
     ] = "",
-    tenancy: Annotated[str, typer.Option("--tenancy", metavar="OCID", help="OCI's tenancy.")] = "",
+    tenancy: Annotated[
+        str, typer.Option("--tenancy", metavar="OCID", help="The tenancy that it is in.")
+    ] = "",
 ) -> int:
     """Print the least policy that byoc needs on a cloud, with why, and the command that applies it.
 
-    The policy goes to stdout: IAM's JSON for AWS, a script for gcloud or oci. Nothing is asked of
-    the cloud, and nothing is changed. --for narrows it to what a program's functions can use.
+    The policy goes to stdout: JSON for IAM, or a script for the cloud's command line. Nothing is
+    asked of the cloud, and nothing is changed. --for narrows it to what a program's functions use.
     """
-    if cloud not in CLOUDS:
+    known = policies.clouds()
+    if cloud not in known:
         raise InvalidError(
-            f"there is no policy for {cloud!r}", hints=(f"choose from {', '.join(CLOUDS)}",)
+            f"there is no policy for {cloud!r}", hints=(f"choose from {', '.join(known)}",)
         )
-    if owner_only and cloud != "aws":
-        raise InvalidError("--owner-only is for aws: other clouds have no conditions on tags")
-    policies = _lazy.load("byoc.cli.policies")
+    if owner_only and not policies.knows_owners(cloud):
+        raise InvalidError(f"--owner-only is not for {cloud}: its policies know no tags of byoc's")
+    printer = _lazy.load("byoc.cli.policies")
     target = Target(who, project or compartment, tenancy)
-    wanted = policies.Wanted(cloud, program, owner_only, target)
-    code: int = policies.show(console, context.merged(), wanted)
+    wanted = printer.Wanted(cloud, program, owner_only, target)
+    code: int = printer.show(console, context.merged(), wanted)
     return code

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ... import _lazy
 from ...clock import SYSTEM
 from ...fleet.watch import Row
 from ...state import Run
@@ -23,13 +24,30 @@ LATEST = 20
 def ps(
     console: Console,
     all: Annotated[bool, typer.Option("--all", "-a", help="Also the latest ended runs.")] = False,
+    everywhere: Annotated[
+        bool,
+        typer.Option(
+            "--everywhere",
+            "-e",
+            help="Ask every region of every cloud with credentials, for instances of any owner.",
+        ),
+    ] = False,
 ) -> int:
-    """List instances, and runs that have not ended."""
+    """List instances, and runs that have not ended.
+
+    What is shown is what the clouds say now. They are asked where this computer's journal knows of
+    something; ``--everywhere`` asks all of them, also for what was rented from other computers.
+    """
+    if everywhere:  # loaded now: the usual ps does not pay for it
+        code: int = _lazy.load("byoc.cli.everywhere:show")(console)
+        return code
     with instances.watched(context.merged(), console) as watch:
         rows = watch.ps()
         runs = watch.journal.runs(limit=LATEST, status=None if all else "running")
+        partly = watch.partial()
     if console.as_json:
-        console.json_object("ps", 0, {"instances": rows, "runs": runs})
+        fields = {"instances": rows, "runs": runs, "complete": not partly}
+        console.json_object("ps", 0, fields)
         return 0
     now = SYSTEM.wall()
     if rows:
@@ -40,6 +58,9 @@ def ps(
         console.table(_RUNS, [_run(run) for run in runs])
     if not rows and not runs:
         console.say("no instance is up")
+    if partly:
+        names = ", ".join(partly)
+        console.say(f"{names}: asked where this computer had something; --everywhere asks all")
     return 0
 
 

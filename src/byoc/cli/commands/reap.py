@@ -99,7 +99,7 @@ def _show(console: Console, reaped: Reaped) -> None:
 def _line(one: Done) -> str:
     word = _WORDS.get(one.outcome, one.outcome)
     why = one.detail if one.outcome not in (ENDED, WOULD) and one.detail else one.item.verdict.why
-    return f"{one.item.thing.id}  {one.item.thing.kind}  {word}: {why}"
+    return found.printable(f"{one.item.thing.id}  {one.item.thing.kind}  {word}: {why}")
 
 
 def _tell_left(console: Console, reaped: Reaped) -> None:

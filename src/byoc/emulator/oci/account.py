@@ -27,7 +27,7 @@ class Account:
         self.tenancy = f"ocid1.tenancy.oc1..{secrets.token_hex(30)}"
         self.since = stamp(now)
         self._folder = folder
-        self._users = {profile: _User(self.tenancy) for profile in (OWNER, BYOC)}
+        self._users = {profile: _User(self.tenancy) for profile in (BYOC, OWNER)}
 
     @property
     def key_id(self) -> str:
@@ -53,7 +53,7 @@ class Account:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lines = []
         for profile, user in self._users.items():
-            key = self._folder / f"{profile.lower()}.pem"
+            key = self._folder / ("oci.pem" if profile == OWNER else "byoc.pem")
             _write(key, user.pem)
             lines += [
                 f"[{profile}]",

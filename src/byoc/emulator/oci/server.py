@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.server
 import json
 import logging
+import re
 import secrets
 import socketserver
 import threading
@@ -145,7 +146,7 @@ class Service:
         if not first:
             done.wait(timeout=60)
             self._world.judge(CLOUD, call.operation.name, _facts(call))
-            return self._again(answers[0]) if answers else self._act(call)
+            return self._again(call, answers[0]) if answers else self._act(call)
         try:
             answer = self._act(call)
             if answer.status != UNDONE:
@@ -157,14 +158,18 @@ class Service:
                     self._tokens.pop(key, None)
             done.set()
 
-    def _again(self, answer: Answer) -> Answer:
-        """The first answer, with the resource as it is now."""
+    def _again(self, call: Call, answer: Answer) -> Answer:
+        """The first answer, with the resource as it is now: terminated, when it has been removed."""
+        what = re.sub("^(launch|create)_", "get_", call.operation.name)
+        show, operation = self._handlers.get(what), self._schema.operations.get(what)
         made = json.loads(answer.body)
-        show = self._handlers["get_instance"]
-        if not str(made.get("id", "")).startswith("ocid1.instance."):
+        if show is None or operation is None or "lifecycleState" not in made:
             return answer
-        operation = self._schema.operations["get_instance"]
-        now = show(Call(operation, "", {"instanceId": made["id"]}, {}, None))
+        (named,) = re.findall(r"{(\w+)}", operation.path)
+        try:
+            now = show(Call(operation, "", {named: made["id"]}, {}, None))
+        except Refusal:
+            now = {**made, "lifecycleState": "TERMINATED"}
         return answer._replace(body=_json(now))
 
     def _act(self, call: Call) -> Answer:

@@ -145,6 +145,7 @@ def _headers(error: ProviderError) -> Mapping[str, str]:
 def _self_end() -> Finding:
     return Finding(
         "ok", "self-end",
-        "EC2 deletes an instance that shuts itself down, without credentials on it;"
-        " one whose kernel hangs is ended by the next `byoc` command or by `byoc down`",
+        "EC2 deletes an instance that shuts itself down, spot ones too, without credentials on it;"
+        " what remains: one whose kernel hangs is paid until the next `byoc` command or `byoc reap`"
+        " (EC2 itself has no time limit for an instance)",
     )  # fmt: skip

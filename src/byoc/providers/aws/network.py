@@ -20,6 +20,7 @@ MANAGED_TAG = "byoc-managed"
 """Tag on all that byoc makes; its value is ``1``."""
 _PURPOSE = "SSH to instances of byoc"
 _MESH, _EVERY = "byoc gang", "-1"
+_NOT_SEEN = ("InvalidGroup.NotFound", "InvalidGroupId.NotFound")  # a new id spreads within seconds
 _RULE = "byoc"  # the description of each rule that byoc made
 
 
@@ -94,20 +95,21 @@ class Networks:
 
     def _connect(self, region: str, group: str) -> bool:
         """The rule names the group itself, so it lets in nobody else. Whether there was one."""
-        found = self._clients.pages(
-            "ec2", region, "describe_security_groups", "SecurityGroups", GroupIds=[group]
-        )
-        pairs_of = (rule.get("UserIdGroupPairs", ()) for one in found for rule in _all_of(one))
-        if any(pair.get("GroupId") == group for some in pairs_of for pair in some):
-            return True
         pair = {"GroupId": group, "Description": _MESH}
         rule = {"IpProtocol": _EVERY, "UserIdGroupPairs": [pair]}
         try:
+            found = self._clients.pages(
+                "ec2", region, "describe_security_groups", "SecurityGroups", GroupIds=[group]
+            )
+            if any(_lets_in_itself(one, group) for one in found):
+                return True
             self._clients.call(
                 "ec2", region, "authorize_security_group_ingress",
                 GroupId=group, IpPermissions=[rule],
             )  # fmt: skip
         except ProviderError as error:
+            if refused(error, *_NOT_SEEN):
+                raise not_yet(error) from error
             if not refused(error, "InvalidPermission.Duplicate"):  # another client was faster
                 raise
         return False
@@ -203,19 +205,22 @@ class Networks:
         try:
             self._clients.call("ec2", region, how, GroupId=group["GroupId"], IpPermissions=[rule])
         except ProviderError as error:
-            if refused(error, "InvalidGroup.NotFound", "InvalidGroupId.NotFound"):
-                raise _not_yet(error) from error  # a new group's id spreads within seconds
+            if refused(error, *_NOT_SEEN):
+                raise not_yet(error) from error
             # Another client did the same meanwhile.
             if not refused(error, "InvalidPermission.Duplicate", "InvalidPermission.NotFound"):
                 raise
 
 
-def _all_of(group: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """A group's rules for every protocol."""
-    return [rule for rule in group.get("IpPermissions", ()) if rule.get("IpProtocol") == _EVERY]
+def _lets_in_itself(found: Mapping[str, Any], group: str) -> bool:
+    """Whether a group has a rule for every protocol whose source is this group."""
+    rules = [one for one in found.get("IpPermissions", ()) if one.get("IpProtocol") == _EVERY]
+    pairs_of = (one.get("UserIdGroupPairs", ()) for one in rules)
+    return any(pair.get("GroupId") == group for some in pairs_of for pair in some)
 
 
-def _not_yet(error: ProviderError) -> TransientError:
+def not_yet(error: ProviderError) -> TransientError:
+    """A refusal of a group that was made a moment ago: its id spreads within seconds."""
     return TransientError(
         error.message,
         provider=error.provider,

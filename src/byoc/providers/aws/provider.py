@@ -24,7 +24,7 @@ from . import ids, launch, leftovers, quotas, states
 from .check import Checker
 from .clients import DENIED, Clients, refused
 from .images import Image, Images
-from .network import MANAGED_TAG, Network, Networks, pairs
+from .network import MANAGED_TAG, Network, Networks, not_yet, pairs
 from .survey import survey
 
 NOTICE = 120.0
@@ -38,7 +38,8 @@ LOOKS = 200
 REGIONS_AT_ONCE = 16
 """Regions asked side by side; an account has 17 unless it enables more."""
 _GONE = ("InvalidInstanceID.", "InvalidInstanceId.")
-_STALE = ("InvalidAMIID.", "InvalidSubnetID.", "InvalidGroup.NotFound", "InvalidGroupId.")
+_NO_GROUP = ("InvalidGroup.NotFound", "InvalidGroupId.")
+_STALE = ("InvalidAMIID.", "InvalidSubnetID.", *_NO_GROUP)
 
 
 class AwsProvider:
@@ -62,6 +63,7 @@ class AwsProvider:
         self._images = Images(self._clients, options.get("image", ""))
         ingress = Ingress(options.get("ingress", ""), environ, clock)
         group = options.get("security_group", "")
+        self._makes_group = not group
         self._networks = Networks(self._clients, ingress, self._subnet, group, self._port)
         self._lock = threading.Lock()
         self._lookouts: dict[str, Lookout] = {}
@@ -110,6 +112,8 @@ class AwsProvider:
                 found = self._run(request, image, network)
                 break
             except ProviderError as error:
+                if self._makes_group and not network_known and refused(error, *_NO_GROUP):
+                    raise not_yet(error) from error
                 if again or not (network_known or image_known) or not refused(error, *_STALE):
                     raise
             again = True

@@ -98,9 +98,16 @@ def _quota(google: Google) -> Finding:
 
 def _self_end(account: str) -> Finding:
     if account:
-        return Finding("ok", "self-end", f"instances delete themselves as {account}")
+        message = (
+            f"instances delete themselves as {account}; what remains: one whose kernel hangs is"
+            " paid until the next `byoc` command, `byoc reap`, or the end of its lifetime, at which"
+            " Google deletes it"
+        )
+        return Finding("ok", "self-end", message)
     return Finding(
         "warn", "self-end",
-        "an instance that ends itself is stopped; its disk is paid until the next sweep",
+        "an instance that ends itself is stopped, not deleted; what remains: its disk is paid until"
+        " the next `byoc` command or `byoc reap`; one that hangs is deleted by Google at the end of"
+        " its lifetime at the latest",
         "Set gcp.service_account to an account that may delete instances: see docs/gcp.md.",
     )  # fmt: skip

@@ -156,11 +156,16 @@ class Checker:
         named = {str(one.name) for one in groups if compartment in str(one.matching_rule)}
         statements = [str(text) for one in policies for text in one.statements]
         if any(_lets_end(text, named) for text in statements):
-            message = f"machines of {', '.join(sorted(named))} may terminate themselves"
+            message = (
+                f"machines of {', '.join(sorted(named))} may terminate themselves; what remains:"
+                " one whose kernel hangs is paid until the next `byoc` command or `byoc reap` (OCI"
+                " has no time limit for an instance)"
+            )
             return [Finding("ok", "self-end", message)]
         message = (
             "a machine that no client reaches can only shut down, and OCI bills what has shut down:"
-            " it is terminated by the next `byoc` command or by `byoc down`"
+            " what remains: it is paid until the next `byoc` command or `byoc reap`, which cron or"
+            " CI can run (docs/reap.md)"
         )
         return [Finding("warn", "self-end", message, _commands(tenancy, compartment))]
 

@@ -66,8 +66,9 @@ def _disks(account: Account, region: str, tags: Mapping[str, str]) -> Iterable[I
 
 
 def _tags_of(name: str, tags: Mapping[str, str]) -> dict[str, str]:
-    """Of the tags asked for, those that the name confirms; a boot volume has no others."""
-    owner, token = tags.get(OWNER_TAG, ""), tags.get(TOKEN_TAG, "")
+    """The tags that the name confirms, the token's first 20 characters; a boot volume has no
+    others."""
+    owner, token = tags.get(OWNER_TAG, ""), tags.get(TOKEN_TAG, ANY)
     found = {MANAGED_TAG: "1"}
     named = name.removeprefix(PREFIX).removesuffix(BOOT_VOLUME).rpartition("-")
     if owner == ANY and named[0]:
@@ -76,7 +77,7 @@ def _tags_of(name: str, tags: Mapping[str, str]) -> dict[str, str]:
         found[OWNER_TAG] = owner
     if token == ANY and named[2]:
         found[TOKEN_TAG] = named[2]
-    elif token and named[2] == token[:TOKEN_LENGTH]:
+    elif named[2] == token[:TOKEN_LENGTH]:
         found[TOKEN_TAG] = token
     return found
 

@@ -207,6 +207,15 @@ class OciProvider:
                     scope="request",
                     hints=(_GONE_HINT,),
                 )
+        for group in place.groups:
+            if not _there(lambda group=group: network.get_network_security_group(group)):
+                return TransientError(  # reaped meanwhile, and made again by the next try
+                    f"the firewall is not there any more: {error.message}",
+                    provider=CLOUD,
+                    vendor_code=error.vendor_code,
+                    request_id=error.request_id,
+                    scope="request",
+                )
         error.hints = (_LAUNCH_HINT,)
         return error
 
