@@ -447,6 +447,12 @@ def _variables(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
 # --- places ---------------------------------------------------------------------------------
 
 
+def data_folder(cwd: Callable[[], Path], environ: Mapping[str, str]) -> Path:
+    """The ``home`` of :func:`load`, without reading any file. ``cwd``: asked for a relative one."""
+    text = environ.get(HOME_VARIABLE, "")
+    return _home(Path() if Path(text).is_absolute() or not text else cwd(), environ)[0]
+
+
 def _home(cwd: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
     text = environ.get(HOME_VARIABLE, "")
     if text:

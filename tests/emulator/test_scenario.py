@@ -142,7 +142,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_policy_is_of_all_clouds_or_of_one() -> None:
     """``[policy]`` holds for all clouds, a table or a truth value within it for one; what is wrong
     in it is named."""
-    found = scenario.parse('[policy]\nwithout = ["a:B"]\noci = false\n[policy.gcp]\nwithout = []').policy
+    text = '[policy]\nwithout = ["a:B"]\noci = false\n[policy.gcp]\nwithout = []'
+    found = scenario.parse(text).policy
     assert found["aws"].without == ("a:B",) and found["aws"].enforced
     assert not found["oci"].enforced and found["gcp"].without == ()
     for wrong in ('without = "x"', 'file = "/nowhere/policy.json"', "rights = 1"):

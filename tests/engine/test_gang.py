@@ -15,7 +15,7 @@ from byoc.engine.inputs import FAILURE, VALUE
 from byoc.engine.slots import Slot
 from byoc.engine.spec import FunctionSpec
 from byoc.errors import CapacityError, ConnectionLostError, ContainerError
-from byoc.resources import Resources, parse_gpus
+from byoc.resources import Offer, Resources, parse_gpus
 from byoc.wire.messages import Message
 from tests.engine.hosts import Host, World
 from tests.engine.specs import spec
@@ -27,10 +27,11 @@ _PLAN: Any = SimpleNamespace(digest="plan", key="plan", steps=())
 class Node(Host):
     """An instance of a gang. ``free``: which of the ports that it is asked for is free."""
 
-    def __init__(self, gpus: int = 0, place: str = "sim/r/a/small/spot") -> None:
+    def __init__(self, gpus: int = 0) -> None:
         super().__init__(gpus=gpus)
         self.number = next(_NUMBERS)
-        self.offer = SimpleNamespace(cpus=2.0, memory=8000, gpu="", key=lambda: place)
+        kind = "T4" if gpus else ""
+        self.offer = Offer("sim", "r", "a", "small", "spot", 1.0, 2.0, 8000, 10_000, kind, gpus)
         instance = SimpleNamespace(id=f"i-{self.number}", inside=f"10.0.0.{self.number}")
         self.held.instance = instance
         self.free = 2
@@ -469,4 +470,35 @@ def test_a_rank_that_fails_for_the_loss_of_another_is_no_failure(how: str) -> No
         world.result(rank)
     (outcome,) = world.outcomes.values()
     assert outcome.kind == VALUE
+    world.validate()
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_functions_with_as_many_nodes_take_turns_on_one_gang(gpus: int) -> None:
+    """A second function rents nothing: it gets the nodes when the first one has nothing to do, and
+    one that needs another number of nodes has a gang of its own."""
+    asked = Resources(gpus=parse_gpus(f"T4:{gpus}") if gpus else ())
+    world = Gangs(made(5, gpus), resources=asked)
+    nodes = world.begin()
+    world.all_ready()
+    other = spec(name="other", nodes=3, resources=asked)
+    pair = spec(name="pair", nodes=2, resources=asked)
+    world.submit(other)
+    world.ticker.pass_time(0.0)
+    assert world.asked == [(3, "")]
+    assert [len(node.started) for node in nodes] == [1, 1, 1]
+    for rank in range(3):
+        world.result(rank)
+    world.ticker.pass_time(1.5)
+    assert all(("end", node.started[0], None) in node.words for node in nodes)
+    world.all_end()
+    world.ticker.pass_time(1.5)
+    assert [len(node.started) for node in nodes] == [2, 2, 2]
+    world.all_ready()
+    for rank in range(3):
+        world.result(rank)
+    assert len(world.outcomes) == 2
+    world.submit(pair)
+    world.ticker.pass_time(0.0)
+    assert world.asked == [(3, ""), (2, "")]
     world.validate()

@@ -176,7 +176,7 @@ def test_a_file_of_another_layout_is_refused() -> None:
 def test_the_data_is_small_and_plain() -> None:
     """The packaged files stay small, ASCII and sorted, so that a refresh reads as a diff."""
     files = sorted(DATA.glob("*.tsv"))
-    assert [file.stem for file in files] == ["aws", "gcp", "gpus", "oci"]
+    assert [file.stem for file in files] == ["aws", "gcp", "gpus", "oci", "tariffs"]
     assert sum(file.stat().st_size for file in files) < LARGEST
     for file in files:
         text = file.read_bytes()

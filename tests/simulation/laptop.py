@@ -110,6 +110,9 @@ class Laptop:
         world.again_and_again(knobs.sleep, self._sleep)
         world.again_and_again(knobs.step, self._step)
 
+    def __str__(self) -> str:
+        return f"a client of {self.owner}"
+
     # -- time ---------------------------------------------------------------------------------
 
     def wall(self) -> float:

@@ -1,4 +1,4 @@
-"""The campaign of every pull request, in halves that run side by side and parts that name a seed."""
+"""The campaign of every pull request: halves that run side by side, in parts."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from byoc import limits
-from byoc.fleet.life import validate
+from byoc.fleet.laws import validate
 from byoc.providers.base import EXPIRES_TAG, OWNER_TAG, TOKEN_TAG
 
 from .bugs import POLICY, Bugs

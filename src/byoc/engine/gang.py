@@ -48,21 +48,19 @@ class Yard(nested.Hub, Protocol):
     def ended(self, gang: Gang) -> None:
         """All containers of a gang are gone; without the lock."""
 
+    def pool_of(self, slot: Slot) -> Pool:
+        """Whose container it is, from before it is started."""
+
 
 class Gang:
-    """The instances of ``pool``, by rank. ``before``: the gang that this one replaces, whose
-    containers have to be gone first."""
+    """The instances, by rank; functions that fit there take turns. ``before``: the gang that this
+    one replaces, whose containers have to be gone first. ``replaced``: by another one."""
 
     def __init__(
-        self,
-        hosts: Sequence[LiveInstance],
-        pool: Pool,
-        yard: Yard,
-        ids: Ids,
-        before: Gang | None = None,
+        self, hosts: Sequence[LiveInstance], yard: Yard, ids: Ids, before: Gang | None = None
     ) -> None:
         self.hosts = list(hosts)
-        self.pool = pool
+        self.replaced = False
         self.name = ids.new("gang")
         self.held = hosts[0].held
         self.offer = hosts[0].offer
@@ -70,7 +68,6 @@ class Gang:
         self.leaving = False
         self.taken = False
         self.until = math.inf
-        self.free_gpus: list[int] = []
         self.load = Load(self.offer.cpus, self.offer.memory)
         self.crew: Crew | None = None
         self._yard = yard
@@ -112,7 +109,12 @@ class Gang:
                 return None
             found.append(taken)
         self._gpus = found
-        return ()
+        return found[0]
+
+    @property
+    def free_gpus(self) -> list[int]:
+        """Nobody's: each instance counts its own."""
+        return []
 
     def _free(self, taken: Sequence[tuple[int, ...]]) -> None:
         for host, gpus in zip(self.hosts, taken, strict=False):
@@ -136,7 +138,8 @@ class Gang:
         on_exit: Exited,
     ) -> None:
         """Start a container on each; the pool hears of them as of one."""
-        crew = Crew(self, self._yard, self._ids, slot, spec, on_message, on_exit)
+        pool = self._yard.pool_of(slot)
+        crew = Crew(self, pool, self._yard, self._ids, slot, spec, on_message, on_exit)
         with self._yard.lock:
             if self.lost is not None:
                 return  # the slot is gone as well
@@ -213,6 +216,7 @@ class Crew:
     def __init__(
         self,
         gang: Gang,
+        pool: Pool,
         yard: Yard,
         ids: Ids,
         outer: Slot,
@@ -222,6 +226,7 @@ class Crew:
     ) -> None:
         self.outer = outer
         self._gang = gang
+        self._pool = pool
         self._yard = yard
         self._ids = ids
         self._spec = spec
@@ -366,7 +371,7 @@ class Crew:
 
     def _heard_calls(self, slot: Slot, message: Message) -> None:
         """A rank calls other functions."""
-        pool, head = self._gang.pool, message.head
+        pool, head = self._pool, message.head
         kind = head.get("t")
         if kind == "call":
             nested.called(self._yard, pool, slot, message)
@@ -408,7 +413,7 @@ class Crew:
             elif kind == FAILURE:
                 self._word, self._verdict = STOPPED, Message({"t": "out", "b": [entry]}, parts)
                 self._named(rank)
-                self._gang.pool.set_state(self.outer, STOPPING, self._yard.clock.mono())
+                self._pool.set_state(self.outer, STOPPING, self._yard.clock.mono())
             else:
                 had[rank] = (took, parts)
             if had is not None and (kind == FAILURE or len(had) == len(self._slots)):

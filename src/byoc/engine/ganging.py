@@ -5,30 +5,39 @@ To everything else a gang is one instance (:mod:`.gang`).
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from typing import cast
 
 from ..errors import InstanceError, PlacementError, ProviderError
+from ..placement import Rules
 from .bringup import LOOK_AGAIN
 from .containers import Containers
 from .ends import MAX_LOSSES
 from .gang import Gang, Yard
 from .live import LiveInstance
 from .pool import Pool
+from .slots import Slot
 
 _MOVES = (PlacementError, ProviderError, InstanceError)
 """Why a place has no instance for a gang that lacks one."""
 
 
 class Ganging(Containers):
-    """The part of a session that has gangs. A function has one at a time, besides one that is being
-    taken back."""
+    """The part of a session that has gangs. Functions with the same number of nodes that fit on the
+    same instances share a gang, and take turns on it as others do on one instance."""
 
     _gangs: list[Gang]
+    _finding: threading.Lock
 
     def ranked(self, container: str, rank: int) -> None:
         """A container's output is that of a rank."""
         self._reporter.ranked(container, rank)
+
+    def pool_of(self, slot: Slot) -> Pool:
+        """Whose container it is."""
+        with self.lock:
+            return next(pool for pool in self._pools.values() if slot.key in pool.slots)
 
     def ended(self, gang: Gang) -> None:
         """All containers of a gang are gone: whoever waits for its instances looks again."""
@@ -40,34 +49,58 @@ class Ganging(Containers):
     def _hosts_for(self, pool: Pool) -> list[LiveInstance]:
         if pool.spec.nodes == 1:
             return super()._hosts_for(pool)
-        found = [gang for gang in self._gangs if gang.pool is pool and gang.usable]
-        ready = [gang for gang in found if (id(gang), id(pool)) in self._prepared]
-        return cast("list[LiveInstance]", ready)  # each is one to everybody else
+        found = [one for one in self._gangs if one.usable and (id(one), id(pool)) in self._prepared]
+        return cast("list[LiveInstance]", found)  # each is one to everybody else
 
     # --- having one -----------------------------------------------------------------------
 
     def _find(self, pool: Pool) -> LiveInstance:
         if pool.spec.nodes == 1:
             return super()._find(pool)
+        with self._finding:  # of two functions that lack one, the second finds the first one's
+            gang = self._sharing(pool) or self._made(pool)
         with self.lock:
-            before = next((one for one in reversed(self._gangs) if one.pool is pool), None)
-        hosts = self._complete(pool, list(before.hosts) if before is not None else [])
-        with self.lock:
-            self._forget_gangs(pool)
-            busy = before if before is not None and before.busy else None
-            gang = Gang(hosts, pool, cast("Yard", self), self._ids, busy)  # a whole session
-            self._gangs.append(gang)
             host = cast("LiveInstance", gang)
             under_way = self._bringing[id(pool)]
             under_way[under_way.index(None)] = host
         return host
 
-    def _forget_gangs(self, pool: Pool) -> None:
-        """Those of which no container is left."""
-        over = [one for one in self._gangs if one.pool is pool and not one.busy]
-        for gang in over:
-            self._gangs.remove(gang)
-            self._prepared.pop((id(gang), id(pool)), None)
+    def _sharing(self, pool: Pool) -> Gang | None:
+        """A gang of the run on which this function can run as well."""
+        rules = Rules.of(pool.spec.resources)
+        with self.lock:
+            able = [one for one in self._gangs if len(one.hosts) == pool.spec.nodes and one.usable]
+            return next((one for one in able if not rules.refusal(one.offer)), None)
+
+    def _made(self, pool: Pool) -> Gang:
+        """A new gang, of what is left of a broken one where there is one."""
+        rules = Rules.of(pool.spec.resources)
+        with self.lock:
+            broken = [
+                one
+                for one in self._gangs
+                if len(one.hosts) == pool.spec.nodes and not (one.usable or one.replaced)
+            ]
+        before = next((one for one in reversed(broken) if not rules.refusal(one.offer)), None)
+        hosts = self._complete(pool, list(before.hosts) if before is not None else [])
+        with self.lock:
+            if before is not None:
+                before.replaced = True
+            busy = before if before is not None and before.busy else None
+            gang = Gang(hosts, cast("Yard", self), self._ids, busy)  # a whole session
+            self._forget_gangs()
+            self._gangs.append(gang)
+            return gang
+
+    def _forget_gangs(self) -> None:
+        """Those that were replaced and of which no container is left."""
+        for gang in [one for one in self._gangs if one.replaced and not one.busy]:
+            self._drop_gang(gang)
+
+    def _drop_gang(self, gang: Gang) -> None:
+        self._gangs.remove(gang)
+        for key in [key for key in self._prepared if key[0] == id(gang)]:
+            del self._prepared[key]
 
     def _complete(self, pool: Pool, hosts: list[LiveInstance]) -> list[LiveInstance]:
         """The hosts of a gang, by rank: those that are left of an earlier one where they were."""
@@ -123,8 +156,7 @@ class Ganging(Containers):
             hit = [one for one in self._gangs if host in one.hosts and one.lost is None]
             for gang in hit:
                 gang.lost, gang.taken = error, host.taken
-                rank = gang.hosts.index(host)
-                self._reporter.notice(f"rank {rank} of {gang.pool.spec.name} is lost")
+                self._reporter.notice(f"rank {gang.hosts.index(host)} of a gang is lost")
         self._host_lost(host, error)
         for gang in hit:
             self._host_lost(cast("LiveInstance", gang), error)
@@ -160,8 +192,7 @@ class Ganging(Containers):
             again = partial(self._leave_unused, cast("LiveInstance", gang))
             self._ticker.after(LOOK_AGAIN, again)
             return
-        self._gangs.remove(gang)
-        self._prepared.pop((id(gang), id(gang.pool)), None)
+        self._drop_gang(gang)
         for one in gang.hosts:
             for key in [key for key in self._prepared if key[0] == id(one)]:
                 del self._prepared[key]

@@ -8,6 +8,7 @@ for its own outcome.
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -79,6 +80,7 @@ class Session(Ganging):
         self._prepared: dict[tuple[int, int], Prepared] = {}
         self._bringing: dict[int, list[LiveInstance | None]] = {}
         self._gangs: list[Gang] = []
+        self._finding = threading.Lock()
         self._starving: dict[int, Pool] = {}
         self._deferred: dict[int, Pool] = {}
         self._specs: list[FunctionSpec] = []

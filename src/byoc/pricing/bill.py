@@ -7,11 +7,11 @@ has) stays unknown and is never taken for nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..resources import Offer
-from .tariff import MONTH, TARIFFS, Tariff
+from .tariff import MONTH, Tariff, tariffs
 
 HOUR = 3600.0
 RUN, MINIMUM, FREE, DISK, ADDRESS = "run", "minimum", "free", "disk", "address"
@@ -46,9 +46,9 @@ class Line(NamedTuple):
     dollars: float | None
 
 
-def bill(stay: Stay, now: float, tariffs: Mapping[str, Tariff] = TARIFFS) -> tuple[Line, ...]:
+def bill(stay: Stay, now: float) -> tuple[Line, ...]:
     """The lines of one stay up to ``now``. A stay whose billing never began has none."""
-    tariff = tariffs.get(stay.offer.cloud)
+    tariff = tariffs().get(stay.offer.cloud)
     if not stay.began or tariff is None:
         return ()
     ran = _whole(min(stay.ended or now, now) - stay.began)

@@ -2,14 +2,18 @@
 
 A price here is a hint for ordering: spot prices move within days. Each is kept with its date and
 its source (:func:`source`). ``tools/make_catalog.py`` makes the files and says what they leave out.
+``byoc prices refresh`` puts newer ones into the user's data folder (:mod:`.refresh`), which win
+over the packaged ones of the same or an earlier date.
 """
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from .. import settings
 from ..errors import StateError
 from ..resources import MARKETS, Offer
 
@@ -20,10 +24,14 @@ UNKNOWN = "?"
 NOT_SOLD = "-"
 """In place of a price: it is not sold on this market."""
 
-HOME = {"aws": "us-east-1", "gcp": "us-central1", "oci": "us-ashburn-1"}
-"""Each cloud's first and largest region: of equal prices, the one to name."""
+MOST_DOLLARS = 2000.0
+"""An hour of nothing that is sold costs as much; the dearest machine here costs a tenth of it."""
+FOLDER = "prices"
+"""Folder of the user's own price files, in the data folder."""
 
 _DATA = Path(__file__).parent / "data"
+_LARGEST = 4 * 1024 * 1024
+"""Bytes of a file of the user's that are read; each cloud's has less than 100 KiB."""
 
 
 class Source(NamedTuple):
@@ -33,13 +41,23 @@ class Source(NamedTuple):
     text: str
 
 
-class _Snapshot(NamedTuple):
-    """One cloud's file. ``sources``: the source of each offer, by its place in ``offers``."""
+class Snapshot(NamedTuple):
+    """One cloud's file. ``sources``: the source of each offer, by its place in ``offers``;
+    ``places``: that place by region, type and market."""
 
     offers: tuple[Offer, ...]
     sources: tuple[Source, ...]
     places: dict[tuple[str, str, str], int]
     types: dict[str, Offer]
+
+
+class InUse(NamedTuple):
+    """The file that is used for a cloud. ``own``: it is the user's, which a refresh made.
+    ``ignored``: why a file of the user's is there and not used; empty otherwise."""
+
+    snapshot: Snapshot
+    own: bool
+    ignored: str
 
 
 def offers(cloud: str) -> list[Offer]:
@@ -81,16 +99,83 @@ def types(cloud: str) -> list[str]:
     return sorted(_snapshot(cloud).types)
 
 
+def own_file(cloud: str) -> Path:
+    """Where a refresh puts a cloud's prices; the file need not be there."""
+    return settings.data_folder(Path.cwd, os.environ) / FOLDER / f"{cloud}.tsv"
+
+
+def forget() -> None:
+    """Read the files again when they are asked for next: one of them has changed."""
+    in_use.cache_clear()
+
+
+def _snapshot(cloud: str) -> Snapshot:
+    return in_use(cloud).snapshot
+
+
 @cache
-def _snapshot(cloud: str) -> _Snapshot:
+def in_use(cloud: str) -> InUse:
+    """The file that is used for a cloud: the user's, unless there is none, or it is older than the
+    packaged one, or it cannot be used, which is logged once as a warning."""
+    packaged = _packaged(cloud)
+    if not packaged:
+        return InUse(Snapshot((), (), {}, {}), False, "")
+    ignored = ""
+    try:
+        text = _own(own_file(cloud))
+        if text and newest(text) >= newest(packaged):
+            return InUse(_checked(parse(cloud, text)), True, "")
+        ignored = "it is older than what this byoc came with" if text else ""
+    except (OSError, ValueError, LookupError, TypeError, StateError) as error:
+        ignored = "it cannot be read" if isinstance(error, OSError) else "it is damaged"
+        _warn(cloud, ignored, error)
+    return InUse(parse(cloud, packaged), False, ignored)
+
+
+def _packaged(cloud: str) -> str:
     path = _DATA / f"{cloud}.tsv"
-    if not path.is_file():
-        return _Snapshot((), (), {}, {})
-    return parse(cloud, path.read_text(encoding="utf-8"))
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def parse(cloud: str, text: str) -> _Snapshot:
-    """Read one packaged file. Raises StateError when it is of another byoc."""
+def _own(path: Path) -> str:
+    """What a refresh wrote; nothing where there was none. Raises OSError and ValueError."""
+    try:
+        size = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    if size > _LARGEST:
+        raise ValueError("it is too large")
+    return path.read_text(encoding="utf-8")
+
+
+def _checked(found: Snapshot) -> Snapshot:
+    """The same, unless it says what no refresh writes. Raises ValueError."""
+    if not found.offers:
+        raise ValueError("it has no prices")
+    for offer in found.offers:
+        if offer.price is not None and not 0 < offer.price < MOST_DOLLARS:
+            raise ValueError(f"{offer.key()} costs {offer.price}")
+    return found
+
+
+def _warn(cloud: str, ignored: str, error: Exception) -> None:
+    import logging  # deferred: 5 ms that only a damaged file needs
+
+    logging.getLogger(__name__).warning(
+        "the refreshed prices of %s are not used, the packaged ones are: %s (%s); "
+        "run `byoc prices refresh --cloud %s`",
+        cloud, ignored, error, cloud,
+    )  # fmt: skip
+
+
+def newest(text: str) -> str:
+    """The latest date of a file's sources; nothing when it has none."""
+    told = text.partition("\n[sources]\n")[2].partition("\n[types]\n")[0]
+    return max((line.partition("\t")[0] for line in told.splitlines()), default="")
+
+
+def parse(cloud: str, text: str) -> Snapshot:
+    """Read one file. Raises StateError when it is of another byoc."""
     head, _, rest = text.partition("\n[sources]\n")
     if head != FORMAT:
         raise StateError(
@@ -112,7 +197,7 @@ def _kind(cloud: str, line: str) -> Offer:
     )  # fmt: skip
 
 
-def _offered(kinds: dict[str, Offer], origins: list[Source], prices: list[str]) -> _Snapshot:
+def _offered(kinds: dict[str, Offer], origins: list[Source], prices: list[str]) -> Snapshot:
     sold: list[Offer] = []
     sources: list[Source] = []
     places: dict[tuple[str, str, str], int] = {}
@@ -130,4 +215,4 @@ def _offered(kinds: dict[str, Offer], origins: list[Source], prices: list[str]) 
                 places[region, name, market] = len(sold)
                 sold.append(Offer(cloud, region, "", name, market, price, *rest))
                 sources.append(said)
-    return _Snapshot(tuple(sold), tuple(sources), places, kinds)
+    return Snapshot(tuple(sold), tuple(sources), places, kinds)

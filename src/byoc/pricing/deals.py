@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..resources import Offer
-from .catalog import HOME
+from .tariff import tariffs
 
 
 class Deal(NamedTuple):
@@ -41,11 +41,12 @@ def deals(offers: Iterable[Offer], gpu: str, count: int) -> list[Deal]:
 
 def _order(deal: Deal) -> tuple[bool, float, bool]:
     offer = deal.offer
+    tariff = tariffs().get(offer.cloud)
     # sources round to different places: what differs less than a hundredth of a cent is equal
     return (
         offer.price is None,
         round(offer.price or 0.0, 4),
-        offer.region != HOME.get(offer.cloud),
+        tariff is None or offer.region != tariff.home,
     )
 
 

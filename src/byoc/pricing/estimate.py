@@ -8,13 +8,13 @@ machines that are taken away are paid and their work is done again, and the idle
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..resources import Offer
 from .bill import HOUR
 from .gpus import gpu
-from .tariff import MONTH, TARIFFS, Tariff
+from .tariff import MONTH, Tariff, tariffs
 
 CORE_SECOND, GIB_SECOND = 0.0000131, 0.00000222
 """Dollars that Modal asks for a physical core and for a GiB of memory, each second (modal.com's
@@ -62,12 +62,10 @@ class Estimate(NamedTuple):
     minimum: float
 
 
-def estimate(
-    offer: Offer, work: Work, modal_host: Offer, tariffs: Mapping[str, Tariff] = TARIFFS
-) -> Estimate:
+def estimate(offer: Offer, work: Work, modal_host: Offer) -> Estimate:
     """The estimate for doing ``work`` on instances of an offer. ``modal_host``: the GPUs, cores and
     memory that were asked for, which is what Modal would bill."""
-    tariff = tariffs.get(offer.cloud)
+    tariff = tariffs().get(offer.cloud)
     parts = _parts(offer, work, tariff)
     low, high = _sum(part.low for part in parts), _sum(part.high for part in parts)
     short = max(0.0, offer.minimum - work.boot - work.least)

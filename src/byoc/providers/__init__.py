@@ -6,11 +6,15 @@ import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from ..clock import SYSTEM, Clock
 from ..errors import NotFoundError
 from .base import Provider
+
+if TYPE_CHECKING:
+    from ..pricing.refresh.quotes import Live
+    from .lists import Asking
 
 _TABLE = {
     "local": ("byoc.providers.local.provider", "LocalProvider"),
@@ -19,6 +23,13 @@ _TABLE = {
     "oci": ("byoc.providers.oci.provider", "OciProvider"),
 }
 """Name -> (module, class). A class is made with (home, clock, environ, options)."""
+
+_PRICES = {
+    "aws": "byoc.providers.aws.prices",
+    "gcp": "byoc.providers.gcp.prices",
+    "oci": "byoc.providers.oci.prices",
+}
+"""Name -> the module whose ``live`` asks a cloud for its prices; this computer has none."""
 
 
 def names() -> tuple[str, ...]:
@@ -42,3 +53,18 @@ def get(
     module, attribute = _TABLE[name]
     factory = getattr(importlib.import_module(module), attribute)
     return cast(Provider, factory(home, clock, environ, options))
+
+
+def with_prices() -> tuple[str, ...]:
+    """The providers that can be asked for their prices."""
+    return tuple(_PRICES)
+
+
+def live(name: str, asking: Asking) -> Live:
+    """A cloud's prices as it tells them now. Raises NotFoundError for one that tells none, and
+    ProviderError when the lists could not be read to their end."""
+    if name not in _PRICES:
+        raise NotFoundError(
+            f"{name!r} is no cloud with prices", hints=(f"Use one of: {', '.join(_PRICES)}.",)
+        )
+    return cast("Live", importlib.import_module(_PRICES[name]).live(asking))

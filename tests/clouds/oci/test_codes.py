@@ -98,6 +98,7 @@ CASES = (
     Case("IncorrectState", 409, "changing", TransientError),
     Case("ExternalServerIncorrectState", 409, "changing", TransientError),
     Case("LockConflict", 409, "locked", TransientError),
+    Case("NoEtagMatch", 412, "changed since its etag was given", TransientError),
     Case("InternalError", 500, "An internal server error occurred.", TransientError),
     Case("InternalServerError", 500, "It broke.", TransientError),
     Case("ServiceUnavailable", 503, "Later.", TransientError),

@@ -159,7 +159,7 @@ class Service:
             done.set()
 
     def _again(self, call: Call, answer: Answer) -> Answer:
-        """The first answer, with the resource as it is now: terminated, when it has been removed."""
+        """The first answer, with the resource as it is now: terminated when it was removed."""
         what = re.sub("^(launch|create)_", "get_", call.operation.name)
         show, operation = self._handlers.get(what), self._schema.operations.get(what)
         made = json.loads(answer.body)
