@@ -5,9 +5,9 @@ from __future__ import annotations
 import urllib.parse
 from functools import partial
 
-from ...pricing.catalog import HOME
 from ...pricing.refresh.products import Products
 from ...pricing.refresh.quotes import Live
+from ...pricing.tariff import tariffs
 from ..lists import MOST_PAGES, Asking, again, broken, fetched, page
 from .codes import CLOUD
 
@@ -18,7 +18,7 @@ PATH = "/pls/apex/cetools/api/v1/products/"
 def live(asking: Asking) -> Live:
     """Every place of the catalogue whose parts have prices. Raises ProviderErrors: then nothing is
     known."""
-    emulated = asking.options.get("endpoint", "").replace("{region}", HOME[CLOUD])
+    emulated = asking.options.get("endpoint", "").replace("{region}", tariffs()[CLOUD].home)
     base = f"{emulated.rstrip('/') or API}{PATH}"
     products = Products()
     offset = 0
