@@ -167,9 +167,12 @@ class Bookkeeper:
         """Whether there is anybody who could end it now."""
         if one.can_end_itself and one.state == "running":
             return True
-        if one.cloud.down or one.cloud.shut:
+        if one.cloud.down or one.cloud.shut or self._forgotten(one):
             return False
         return any(laptop.owner == one.owner and laptop.serving for laptop in self.laptops)
+
+    def _forgotten(self, one: Machine) -> bool:
+        return any(one.token in laptop.forgotten for laptop in self.laptops)
 
     # -- at the end ---------------------------------------------------------------------------
 
@@ -183,7 +186,8 @@ class Bookkeeper:
                 continue
             if self._wanted(one):
                 continue
-            if nobody and not all_of_it and not one.can_end_itself:
+            alone = nobody or self._forgotten(one)
+            if alone and not all_of_it and not one.can_end_itself:
                 self.residual += 1
             else:
                 self.fail("leak", one.id, one.state, "token", one.token[:8])

@@ -38,7 +38,7 @@ class Folder:
         self.known: dict[str, Refusal] = {}
         self.listed: set[str] = set()
         self.numbers = 0
-        self.full: dict[str, float] = {}
+        self.full: dict[str, tuple[float, float]] = {}
 
     def intend(self, intent: Intent) -> None:
         """The will to rent."""
@@ -88,7 +88,9 @@ class Folder:
 
 
 class Laptop:
-    """One installation. ``locks``: launch token -> the process that has its lock."""
+    """One installation. ``locks``: launch token -> the process that has its lock. ``forgotten``:
+    tokens of a journal that was lost. Nothing here proves any more that their clients are dead (a
+    copy of the folder may be at work elsewhere), so that only leases and reapers end them."""
 
     def __init__(self, world: World, owner: str, knobs: Knobs, cap: int) -> None:
         self.world, self.owner, self.knobs, self.cap = world, owner, knobs, cap
@@ -101,6 +103,7 @@ class Laptop:
         self.slept = 0.0
         self.skew = knobs.skew
         self.set_forward = -1e9
+        self.forgotten: dict[str, None] = {}
         self.points = 0
         self.crash_at = 0
         self.fail: Callable[..., None] = _unheard
@@ -180,6 +183,7 @@ class Laptop:
     def lose(self, live: int) -> None:
         """The journal is deleted; so many machines live that only their tags tell of."""
         self.cap += live
+        self.forgotten.update(dict.fromkeys((*self.disk.lives, *self.locks)))
         self.world.mark("fault:ledger_lost")
         self.world.log("LEDGER LOST", self.owner)
         self.disk.clear()

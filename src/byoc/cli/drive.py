@@ -211,9 +211,7 @@ def check_nodes(common: Common, job: Job) -> None:
         )
 
 
-def requests(
-    console: Console, settings: Settings, common: Common, job: Job
-) -> list[ladders.Ask]:
+def requests(console: Console, settings: Settings, common: Common, job: Job) -> list[ladders.Ask]:
     """What each function of the job asks for, with the run's options and the settings applied."""
     check_nodes(common, job)
     options = common.run_options(keep=settings.keep, name=job.name, command=job.typed)

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ssh": ("byoc.cli.commands.ssh:ssh", "Open a shell, or run a command, on a live instance"),
     "why": ("byoc.cli.commands.why:why", "Explain where a run went, and what was refused"),
     "gpus": ("byoc.cli.commands.gpus:gpus", "Show what each GPU costs where"),
+    "prices": ("byoc.cli.commands.prices:prices", "Show how old prices are, or ask for today's"),
     "capacity": ("byoc.cli.commands.capacity:capacity", "Show where a GPU may be had now"),
     "check": ("byoc.cli.commands.check:check", "Check that the configured clouds can be used"),
     "iam": ("byoc.cli.commands.iam:iam", "Print the least policy that byoc needs on a cloud"),

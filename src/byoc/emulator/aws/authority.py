@@ -14,7 +14,10 @@ from .policy import Asked
 Params = Mapping[str, Any]
 FREE = frozenset({"sts:GetCallerIdentity"})
 """What everybody may do who has signed."""
-_NAMED = {"servicequotas": "servicequotas", "ssm": "ssm", "iam": "iam", "sts": "sts", "ec2": "ec2"}
+_NAMED = {
+    "servicequotas": "servicequotas", "ssm": "ssm", "iam": "iam", "sts": "sts", "ec2": "ec2",
+    "pricing": "pricing",
+}  # fmt: skip
 _BY_ID = {
     "TerminateInstances": ("InstanceIds", "instance"),
     "GetConsoleOutput": ("InstanceId", "instance"),

@@ -26,7 +26,10 @@ from .rentals import CLOUD, Rentals
 from .services import Services, enabled
 
 _LOG = logging.getLogger(__name__)
-PROTOCOLS = {"ec2": "ec2", "sts": "query", "iam": "query", "ssm": "json", "servicequotas": "json"}
+PROTOCOLS = {
+    "ec2": "ec2", "sts": "query", "iam": "query", "ssm": "json", "servicequotas": "json",
+    "pricing": "json",
+}  # fmt: skip
 """By the name with which a service's requests are signed."""
 MODELS = {"servicequotas": "service-quotas"}
 """botocore's name of a service where it is another."""

@@ -10,7 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from ..ports import World
-from . import images, places, quotas
+from . import images, places, pricelist, quotas
 from .refusals import Refusal, refusal
 
 SPOT_ROLE = "AWSServiceRoleForEC2Spot"
@@ -33,6 +33,7 @@ class Services:
             ("servicequotas", "GetServiceQuota"): self._quota,
             ("servicequotas", "GetAWSDefaultServiceQuota"): self._default_quota,
             ("servicequotas", "ListServiceQuotas"): self._quotas,
+            ("pricing", "GetProducts"): lambda region, params: pricelist.products(params),
         }
 
     def xml(self) -> dict[tuple[str, str], Service]:

@@ -32,6 +32,8 @@ PERMISSIONS: tuple[Permission, ...] = (
     Permission("ec2:DescribeInstances", "to find instances and what is used of quotas"),
     Permission("ec2:DescribeInstanceTypeOfferings", "to learn which zones sell a type", False),
     Permission("ec2:DescribeSpotPriceHistory", "to rank zones by today's price", False),
+    Permission("ec2:DescribeAvailabilityZones", "to say which zone is the cheapest", False),
+    Permission("pricing:GetProducts", "for `byoc prices refresh`", False),
     Permission("ec2:DescribeVolumes", "to find disks that were left behind", False),
     Permission("ec2:DescribeNetworkInterfaces", "to find what holds a security group", False),
     Permission("ec2:DescribeAddresses", "to find addresses that were left behind", False),
@@ -113,7 +115,12 @@ def _looking(needs: Needs) -> list[Statement]:
         Statement(
             "Look",
             "EC2 can bind none of its Describe actions to a resource.",
-            (*describe, "servicequotas:GetServiceQuota", "sts:DecodeAuthorizationMessage"),
+            (
+                *describe,
+                "servicequotas:GetServiceQuota",
+                "pricing:GetProducts",
+                "sts:DecodeAuthorizationMessage",
+            ),
         ),
         Statement(
             "ReadPublicImageNames",

@@ -12,6 +12,8 @@ from ..lists import MOST_PAGES, Asking, again, broken, fetched, page
 from .codes import CLOUD
 
 API = "https://apexapps.oracle.com"
+HOME = "us-ashburn-1"
+"""Where an emulated tenancy is asked."""
 PATH = "/pls/apex/cetools/api/v1/products/"
 
 
