@@ -36,8 +36,8 @@ HOME_VARIABLE = "BYOC_HOME"
 _NO_SETTINGS = frozenset({HOME_VARIABLE, "BYOC_INSTANCE"})
 """Read by others: the data folder, and what marks the processes of an instance."""
 MOST_HEDGED = 8
-"""Most offers asked for at once: each more makes a late start a little less likely and costs a whole
-smallest bill."""
+"""Most offers asked for at once: each more makes a late start a little less likely and costs a
+whole smallest bill."""
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})

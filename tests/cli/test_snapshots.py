@@ -10,7 +10,7 @@ import pytest
 from tests.cli.harness import byoc, compare
 
 HELP = ["run", "exec", "plan", "apply", "ps", "logs", "down", "audit", "reap", "ssh", "why",
-        "capacity", "check", "iam", "config"]  # fmt: skip
+        "capacity", "check", "iam", "config", "prices"]  # fmt: skip
 
 CASES: dict[str, list[str]] = {
     "bare": [],

@@ -25,6 +25,7 @@ SERVICES = {
     "sts": "sts",
     "iam": "iam",
     "service-quotas": "servicequotas",
+    "pricing": "pricing",
 }
 """AWS's services by botocore's name, with the name that permissions have."""
 FREE = {"sts:GetCallerIdentity"}

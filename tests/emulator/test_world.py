@@ -63,11 +63,14 @@ def test_an_operation_is_known_by_each_of_its_names(
     assert world.judge("aws", op, {}) == Fault("E")
 
 
-def test_a_fault_for_another_operation_does_not_apply(make_world: MakeWorld) -> None:
-    """A name is not a part of a longer one."""
-    world = make_world("[[fault]]\nop = 'RunInstances'\nerror = 'E'", "banner")
+@pytest.mark.parametrize("times", [1, 3, -1])
+def test_a_fault_for_another_operation_does_not_apply(make_world: MakeWorld, times: int) -> None:
+    """A name is not a part of a longer one; the rule counts as unused, also one for ever."""
+    rule = f"[[fault]]\nop = 'RunInstances'\nerror = 'E'\ntimes = {times}"
+    world = make_world(rule, "banner")
     assert world.judge("aws", "DryRunInstances", {}) is None
     assert [rule.error for rule in world.unused()] == ["E"]
+    assert world.judge("aws", "RunInstances", {}) == Fault("E") and world.unused() == []
 
 
 def test_a_delay_alone_only_slows_down(make_world: MakeWorld) -> None:

@@ -26,7 +26,9 @@ class Told:
 
 def squad_of(count: int) -> tuple[_Squad, list[Host]]:
     hosts = [Host() for _ in range(count)]
-    return _Squad([Slot(host, 16, f"ta-{n}") for n, host in enumerate(hosts)]), hosts
+    squad = _Squad([Slot(host, 16, f"ta-{n}") for n, host in enumerate(hosts)])
+    squad.left.update(range(count))
+    return squad, hosts
 
 
 def ends(squad: _Squad, rank: int, reason: str = "exit", **word: Any) -> None:

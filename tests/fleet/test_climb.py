@@ -323,11 +323,12 @@ def test_every_kind_of_offer_has_its_turn(world: World) -> None:
 
 
 def test_no_more_than_so_many_are_asked(world: World) -> None:
-    """A climb that gets nothing ends."""
+    """A climb that gets nothing ends, and says that there is more."""
     one = cloud(world, "one", *(whole("one", type=f"t{n}", price=1 + n / 100) for n in range(40)))
     one.refuses = always(out())
-    with pytest.raises(PlacementError):
+    with pytest.raises(PlacementError, match="none of the first 64 of 120 offers") as caught:
         world.fleet().acquire(SMALL, "run-1")
+    assert caught.value.hints[0].startswith("run it again for the others")
     assert len(one.launched) == climb.MAX_RUNGS
 
 

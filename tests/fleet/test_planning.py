@@ -144,6 +144,22 @@ def test_sights_tell_all_that_is_known(world: World) -> None:
 # -- surveys --------------------------------------------------------------------------------------
 
 
+def test_who_gives_up_is_told_of_no_slow_region(world: World) -> None:
+    """Ctrl-C while regions are asked is not their fault: nothing is said of them."""
+    answer = threading.Event()
+    one = cloud(world, "one", whole("one"))
+
+    def slowly() -> Survey:
+        answer.wait(30)
+        return survey("r1", *one.sold)
+
+    one.surveys["r1"] = slowly
+    surveyor = Surveyor({"one": one}, world.watcher, SYSTEM)
+    surveyor.ask({("one", "r1"): one.sold}, 10, stop=lambda: True)
+    assert not surveyor.known() and not world.watcher.notices
+    answer.set()
+
+
 def test_slow_region_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A region that does not answer in time is told, and tried without knowing its zones; its late
     answer serves the next ladder."""

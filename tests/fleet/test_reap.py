@@ -103,6 +103,8 @@ NAMES = [
     ("gh-77-1-x", "gh-77-", True),
     ("gh-778-1-x", "gh-77", False),
     ("gh-77-1-x", "gh-7", False),
+    ("gh-77-1-x", "gh-", False),
+    ("gh-77-1-x", "gh", False),
     ("run-a", "run", False),
     ("run-a", "-", False),
     ("run-a", "", False),
@@ -111,7 +113,8 @@ NAMES = [
 
 @pytest.mark.parametrize(("run", "name", "is_it"), NAMES)
 def test_a_runs_name(run: str, name: str, is_it: bool) -> None:
-    """A run is named by its name, or its beginning up to a dash; never by what all begin with."""
+    """A run is named by its name, or its beginning up to a dash; never by what runs of others
+    begin with as well, which a script asks for whose variable is empty."""
     assert reap.of_run(run, name) is is_it
 
 

@@ -122,7 +122,6 @@ WAYS = (
     "self-end-gone",
     "self-end-stopped",
     "token-of-ended",
-    "verdict-expired",
     "verdict-foreign",
     "verdict-live",
     "verdict-orphan",
@@ -130,6 +129,9 @@ WAYS = (
 )
 """Every way through the reducer and the reaper that a small campaign can be expected to go."""
 
+RARE = ("verdict-expired",)
+"""Asked for in campaigns of a thousand seeds and more: a reaper elsewhere, a machine that answers
+nothing, and nobody who was quicker."""
 SMALLEST = 500
 """Seeds from which on a campaign is asked for all of them."""
 PER_SEEDS = 1000
@@ -140,4 +142,5 @@ def unmet(marks: dict[str, int], seeds: int) -> list[str]:
     """What a campaign of so many seeds has met too rarely."""
     least = max(1, seeds // PER_SEEDS) if seeds >= SMALLEST else 0
     wanted = [f"fault:{name}" for name in FAULTS] + list(WAYS)
+    wanted += RARE if seeds >= PER_SEEDS else ()
     return [name for name in wanted if marks.get(name, 0) < least]

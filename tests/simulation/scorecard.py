@@ -306,7 +306,7 @@ def _security() -> list[Row]:
             "23",
             "secrets",
             "a canary secret; garbage in place of messages",
-            "found nowhere; never unpickled",
+            "found nowhere; garbage is refused",
             (
                 "tests/clouds/test_canary.py::test_a_secret_is_found_nowhere",
                 FAULTS + "test_garbage.py::test_garbage_from_the_instance",

@@ -461,7 +461,6 @@ class Client(Process):
 
     def _swept(self, cloud: Cloud, found: list[Instance], asked: float, early: Any) -> None:
         self.listed[cloud.name] = found
-        self.laptop.disk.listed.add(cloud.name)
         event = events.Listed(
             cloud.name,
             (),
@@ -479,6 +478,8 @@ class Client(Process):
         }
         event = self.bugs.listed(self, event, early)
         self.tell(event, shown)
+        if all(token in self.laptop.disk.lives for token in shown):
+            self.laptop.disk.listed.add(cloud.name)
 
     # -- leaving ------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ class Faults:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = list(rules)
         self._left = [rule.times for rule in rules]
+        self._met = [False] * len(rules)
         self._lock = threading.Lock()
 
     def take(self, cloud: str, op: str, facts: Facts) -> Rule | None:
@@ -58,14 +59,15 @@ class Faults:
             for place, rule in enumerate(self._rules):
                 if self._left[place] != 0 and fits(rule):
                     self._left[place] -= 0 if rule.times == FOREVER else 1
+                    self._met[place] = True
                     return rule
         return None
 
     def unused(self) -> list[Rule]:
         """Rules that no request has met."""
         with self._lock:
-            pairs = zip(self._rules, self._left, strict=True)
-            return [rule for rule, left in pairs if left == rule.times != FOREVER and left != 0]
+            pairs = zip(self._rules, self._met, strict=True)
+            return [rule for rule, met in pairs if not met and rule.times != 0]
 
 
 def applies(rule: Rule, cloud: str, op: str, facts: Facts) -> bool:

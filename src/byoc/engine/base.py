@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..clock import Clock, Ids
-from ..errors import CancelledError, Error, InstanceError, PlacementError, ProviderError
+from ..errors import CancelledError, Error, InstanceError, PlacementError
 from ..fleet import Fleet, open_fleet, runids
 from ..fleet.held import Held
 from ..fleet.ports import Dialer
@@ -24,7 +24,7 @@ from ..resources import Resources
 from ..runtime_agent import bundle
 from ..settings import Settings
 from ..state import Journal, Run
-from ..tasks import Task
+from ..tasks import Task, attempt
 from . import threads
 from .events import Reporter
 from .live import LiveInstance
@@ -180,8 +180,10 @@ class Base:
         try:
             self._tear_down(error)
         finally:
-            self._note_end(error)
-            self._stack.close()
+            try:
+                self._note_end(error)
+            finally:
+                self._stack.close()
 
     @property
     def journal(self) -> Journal:
@@ -240,7 +242,7 @@ class Base:
             host.flush_logs(FLUSH_WAIT)
             host.release(idle, keep)
             left = "kept" if keep and host.lost is None else "ended"
-        except (InstanceError, ProviderError) as problem:
+        except Error as problem:  # one of several: the others are waited for all the same
             self._reporter.notice(f"instance {instance.id}: {problem.message}")
             left = "unknown"
         self._kept.append(
@@ -381,7 +383,7 @@ class Base:
                 self._hosts.append(host)
                 search.claim(host)
                 return host
-        host.abandon()
+        self._discharge(host)
         raise CancelledError("the run is over")
 
     def _rent(self, resources: Resources, last: bool) -> LiveInstance | None:
@@ -409,6 +411,13 @@ class Base:
         seconds = self.clock.mono() - begun + held.connecting
         self._reporter.stage("connect", "done", "warm" if held.warm else "new", seconds)
         return host
+
+    def _discharge(self, host: LiveInstance) -> None:
+        """End one that nobody is to use; that it could not be is told."""
+        failed = attempt(partial(host.release, 0.0, False))
+        if isinstance(failed, BaseException):
+            name = host.held.instance.id
+            self._reporter.notice(f"instance {name} could not be ended: {failed}")
 
     def _live(
         self,

@@ -584,10 +584,6 @@ class LiveInstance:
         else:
             self.held.end()
 
-    def abandon(self) -> None:
-        """Drop the connection at once; the lease does the rest."""
-        self._link.close()
-
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

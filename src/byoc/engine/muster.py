@@ -50,7 +50,12 @@ class Mustering(Base):
 
     def _enlist(self, found: Sequence[Held]) -> list[LiveInstance]:
         works = [partial(attempt, partial(self._opened, held)) for held in found]
-        answers = side_by_side(works, AT_ONCE)
+        try:
+            answers = side_by_side(works, AT_ONCE)
+        except BaseException as error:  # Ctrl-C: what the threads come to is nobody's any more
+            why = str(error) or type(error).__name__
+            side_by_side([partial(attempt, partial(held.lost, why)) for held in found], AT_ONCE)
+            raise
         hosts = [one for one in answers if isinstance(one, LiveInstance)]
         failed = next((one for one in answers if isinstance(one, BaseException)), None)
         if failed is None:
@@ -76,13 +81,6 @@ class Mustering(Base):
         seconds = self.clock.mono() - begun + held.connecting
         self._reporter.stage("connect", "done", "warm" if held.warm else "new", seconds)
         return host
-
-    def _discharge(self, host: LiveInstance) -> None:
-        """End one that is of no use without the others."""
-        failed = attempt(partial(host.release, 0.0, False))
-        if isinstance(failed, BaseException):
-            name = host.held.instance.id
-            self._reporter.notice(f"instance {name} could not be ended: {failed}")
 
     def _member_lost(self, host: LiveInstance, error: InstanceError) -> None:
         """An instance of a gang is gone."""

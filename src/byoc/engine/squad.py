@@ -74,18 +74,8 @@ class Squads(Mustering):
         roster = ranks.Roster(
             self._ids.new("gang"), ips, self._free_port(nodes[0]), len(squad.slots[0].gpus)
         )
-        for rank, (node, slot) in enumerate(zip(nodes, squad.slots, strict=True)):
-            self._reporter.ranked(slot.name, rank)
-            variables = {**roster.variables(rank), **order.environ}
-            ended = partial(squad.ended, rank)
-            words = order.words(node)
-            node.host.start_command(slot, words, node.env, variables, order.cwd, timeout, ended)
-            if rank or order.stdin is None:
-                node.host.end_input(slot)
-        if order.stdin is not None:
-            first = squad.slots[0]
-            threads.start("byoc-stdin", partial(program.feed, nodes[0].host, first, order.stdin))
         try:
+            self._begin(squad, nodes, order, roster)
             code = self._outcome(squad, order.words(nodes[0])[0], timeout)
         finally:
             squad.stop()
@@ -93,6 +83,23 @@ class Squads(Mustering):
         for node in nodes:
             node.host.flush_logs(limits.LEASE)
         return code
+
+    def _begin(
+        self, squad: _Squad, nodes: Sequence[Node], order: Order, roster: ranks.Roster
+    ) -> None:
+        """Start the program on each of the nodes."""
+        timeout = self.options.timeout or 0.0
+        for rank, (node, slot) in enumerate(zip(nodes, squad.slots, strict=True)):
+            self._reporter.ranked(slot.name, rank)
+            variables = {**roster.variables(rank), **order.environ}
+            ended, words = partial(squad.ended, rank), order.words(node)
+            node.host.start_command(slot, words, node.env, variables, order.cwd, timeout, ended)
+            squad.left.add(rank)
+            if rank or order.stdin is None:
+                node.host.end_input(slot)
+        if order.stdin is not None:
+            feed = partial(program.feed, nodes[0].host, squad.slots[0], order.stdin)
+            threads.start("byoc-stdin", feed)
 
     def _free_port(self, first: Node) -> int:
         """One that nothing listens on there."""
@@ -147,11 +154,11 @@ class Squads(Mustering):
 
 
 class _Squad:
-    """The programs of all ranks. ``left``: those that have not ended."""
+    """The programs of all ranks. ``left``: those that were started and have not ended."""
 
     def __init__(self, slots: Sequence[Slot]) -> None:
         self.slots = list(slots)
-        self.left = set(range(len(slots)))
+        self.left: set[int] = set()
         self._words: queue.SimpleQueue[_Word] = queue.SimpleQueue()
 
     def ended(self, rank: int, slot: Slot, word: Mapping[str, Any]) -> None:

@@ -96,8 +96,15 @@ class Book:
         return done.commands
 
     def life(self, token: str) -> Life | None:
-        """A life as it is now."""
-        return self._with_memory(read(self._journal, [token])).get(token)
+        """A life as it is now; as this process knows it where the journal cannot be read."""
+        try:
+            return self._with_memory(read(self._journal, [token])).get(token)
+        except StateError:
+            with self._guard:
+                known = self._mine.get(token)
+            if known is None:
+                raise
+            return known
 
     def mine(self) -> list[Life]:
         """The lives that this process has led, as it knows them."""

@@ -239,15 +239,15 @@ class Climb:
         return Lap(rung, attempt, clock.mono(), clock.wall(), alone)
 
     def took(self, lap: Lap, held: Held) -> None:
-        """It gave an instance."""
+        """It gave an instance, which ends when that cannot be written down."""
         offer, seconds = lap.rung.offer, self._shop.clock.mono() - lap.begun
-        self._shop.journal.close_attempt(
-            lap.attempt._replace(
-                outcome="ok", instance_id=held.instance.id, seconds=seconds, message=held.health
-            )
+        done = lap.attempt._replace(
+            outcome="ok", instance_id=held.instance.id, seconds=seconds, message=held.health
         )
-        survey = self._route.router.survey_of(offer)
-        self._recall.worked(self._wish.run, offer, lap.asked, survey)
+        with held.or_lost():
+            self._shop.journal.close_attempt(done)
+            survey = self._route.router.survey_of(offer)
+            self._recall.worked(self._wish.run, offer, lap.asked, survey)
 
     def failed(self, lap: Lap, failed: Failed) -> Error:
         """It gave none; returns why. Raises that when no other rung can do better."""
@@ -352,10 +352,15 @@ class Climb:
             first = failures[0][1]
             if len(failures) == 1 or isinstance(first, AS_THEY_ARE):
                 return first
+        many, hints = f"{len(failures)}", ()
+        if len(self._tried) >= MAX_RUNGS < len(self._route.ladder.rungs):
+            many = f"first {len(failures)} of {len(self._route.ladder.rungs)}"
+            hints = ("run it again for the others: what was refused is left out for a while",)
+        also = f"see `byoc why {wish.run}` for each answer, or allow more clouds or regions"
         return PlacementError(
-            f"none of the {len(failures)} offers that could hold {wish.resources.describe()} "
+            f"none of the {many} offers that could hold {wish.resources.describe()} "
             f"worked: {_grouped(failures)}",
-            hints=(f"see `byoc why {wish.run}` for each answer, or allow more clouds or regions",),
+            hints=(*hints, also),
         )
 
 

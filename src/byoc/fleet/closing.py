@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -230,6 +231,8 @@ class Closing:
         found = []
         for path in sorted(self._folder.iterdir()):
             cloud, _, gate = path.name.partition(_SEPARATOR)
-            if cloud in self._providers:  # else of another version of byoc
+            if cloud not in self._providers:  # of another version of byoc
+                continue
+            with suppress(FileNotFoundError):  # another client has just closed it
                 found.append(Place(cloud, gate, path.read_text("utf-8").strip() or gate))
         return found

@@ -21,9 +21,10 @@ from ..providers.gates import INSIDE_TAG
 from ..resources import Ladder, Offer, Resources
 from ..settings import Settings
 from ..state import InstanceRow, Journal
+from .boot import Reached as Answer
 from .climb import Climb, note_denied
 from .dial import SshDialer
-from .events import HELD, Adopted
+from .events import Adopted
 from .gang import Gangs, attachable
 from .hedge import first_of, width
 from .held import Held
@@ -33,7 +34,7 @@ from .passed import note_passed
 from .patrol import Patrol
 from .ports import Dialer, Reporter, Stop, never, target_of
 from .registry import registry
-from .rent import Wish, Workshop, reach, told
+from .rent import Wish, Workshop, hold, reach, told
 from .route import Demand, Route, Router
 from .sights import Sight, capacity
 from .sweep import Swept
@@ -196,24 +197,32 @@ class Fleet(Watch, Gangs):
         self, wish: Wish, instance: Instance, row: InstanceRow, lock: UseLock
     ) -> Held | None:
         """Hold a warm instance; None when it does not answer, so that another one is tried."""
-        shop = self._shop
-        attempt, begun = shop.attempt(wish, instance.offer, "warm"), shop.clock.mono()
-        attempt = attempt._replace(instance_id=instance.id)
         try:
-            held = self._hold(wish, instance, row, lock)
+            return self._attached(wish, instance, row, lock)
         except (InstanceError, ProviderError) as error:
-            shop.journal.close_attempt(told(attempt, error, shop.clock.mono() - begun))
             if isinstance(error, (BootError, BadHostError)):
-                shop.drop(instance, lock, error.message)  # an orphan that never came up, or broken
+                self._shop.drop(instance, lock, error.message)  # it never came up, or is broken
             lock.release()
             if isinstance(error, HostKeyError):
                 raise
-            shop.reporter.notice(f"warm instance {instance.id} is passed over: {error.message}")
+            message = f"warm instance {instance.id} is passed over: {error.message}"
+            self._shop.reporter.notice(message)
             return None
         except BaseException:
             lock.release()
             raise
-        shop.journal.close_attempt(attempt._replace(seconds=shop.clock.mono() - begun))
+
+    def _attached(self, wish: Wish, instance: Instance, row: InstanceRow, lock: UseLock) -> Held:
+        """Hold it, and write down how that went."""
+        shop, begun = self._shop, self._shop.clock.mono()
+        attempt = shop.attempt(wish, instance.offer, "warm")._replace(instance_id=instance.id)
+        try:
+            held = self._hold(wish, instance, row, lock)
+        except (InstanceError, ProviderError) as error:
+            shop.journal.close_attempt(told(attempt, error, shop.clock.mono() - begun))
+            raise
+        with held.or_lost():
+            shop.journal.close_attempt(attempt._replace(seconds=shop.clock.mono() - begun))
         return held
 
     def _hold(self, wish: Wish, instance: Instance, row: InstanceRow, lock: UseLock) -> Held:
@@ -232,23 +241,9 @@ class Fleet(Watch, Gangs):
         shop.reporter.stage("connect", "start")
         target = target_of(instance, row.host_key)
         connection = shop.dialer.connect(target, shop.settings.connect_timeout)
-        shop.book.tell(Adopted(key_of(instance), wish.run, wish.node, 0.0), instance)
-        life = shop.book.life(key_of(instance))
-        if life is not None and life.state != HELD:  # meanwhile somebody has asked for its end
-            connection.close()
-            raise InstanceError(f"instance {instance.id} is about to end")
-        shop.journal.add_run_instance(wish.run, f"{row.provider}/{row.id}")
-        shop.leases.hold(shop.providers[row.provider], instance, wish.run)
-        return Held(
-            instance,
-            row.host_key,
-            shop.around(row.provider),
-            lock,
-            first=connection,
-            connecting=shop.clock.mono() - begun,
-            warm=True,
-            keep=wish.keep,
-        )
+        taken = Adopted(key_of(instance), wish.run, wish.node, 0.0)
+        answer = Answer(instance, connection, shop.clock.mono() - begun)
+        return hold(shop, wish, answer, row.host_key, lock, taken)
 
 
 def _approved(offer: Offer, only: Sequence[str]) -> bool:
@@ -278,7 +273,9 @@ def open_fleet(
         try:
             yield fleet
         finally:
-            fleet.settle()
-            own.close()
+            try:
+                fleet.settle()
+            finally:
+                own.close()
     finally:
         journal.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ..clock import Clock
 from ..errors import ProviderError, ThrottleError, TransientError
 from ..providers.base import Instance, Provider
-from .book import Teller
+from .book import Book, Teller
 from .events import (
+    GONE,
     HELD,
     Command,
     End,
@@ -57,6 +59,26 @@ def follow(
     if error is not None:
         raise error
     return last
+
+
+class Ender(NamedTuple):
+    """Whom to ask for the end of instances, and whom to tell what came of it."""
+
+    book: Book
+    provider: Provider
+    clock: Clock
+
+    def see(
+        self, token: str, instance_id: str, commands: Sequence[Command], seconds: float = 0.0
+    ) -> tuple[bool, Instance | None]:
+        """:func:`follow` the commands; whether the instance is gone, and its last look. One that
+        the journal does not know is ended all the same, and watched for so many seconds."""
+        last = follow(self.book, self.provider, self.clock, commands)
+        life = self.book.life(token)
+        if life is not None:
+            return life.state == GONE, last
+        last = end_and_wait(self.provider, instance_id, self.clock, seconds)
+        return last.state == "gone", last
 
 
 def _failed(todo: End | Look, error: ProviderError) -> Event:

@@ -119,10 +119,14 @@ class Party:
                 _close(shop, mine, error, seconds)
             raise
         seconds = shop.clock.mono() - begun
-        shop.journal.close_attempt(
-            mine._replace(outcome="ok", instance_id=held.instance.id, seconds=seconds)
-        )
+        done = mine._replace(outcome="ok", instance_id=held.instance.id, seconds=seconds)
+        with held.or_lost():
+            shop.journal.close_attempt(done)
         return held
+
+    def give_up(self, shop: Workshop, error: BaseException) -> None:
+        """Have all members end."""
+        self._give_up(shop, dict(enumerate(self.members)), error)
 
     def _give_up(self, shop: Workshop, had: Mapping[int, Held], error: BaseException) -> None:
         """Have those end that were had; whoever closes the fleet sees that they do."""
@@ -200,7 +204,11 @@ class Gangs:
         detail = f"{many} times {first.offer.key()} ({first.reason})"
         reporter.stage("place", "done", detail, self._clock.mono() - begun)
         party = Party(nodes)
-        Climb(self._shop, route, wish, party).up()
+        try:
+            Climb(self._shop, route, wish, party).up()
+        except BaseException as error:  # the climb ends the first of them, if it had it
+            party.give_up(self._shop, error)
+            raise
         return party.members
 
 

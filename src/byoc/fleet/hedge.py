@@ -203,12 +203,17 @@ class Race:
             if not self._over:
                 self._ends.put((runner, end))
                 return
-        lost = attempt(partial(self._lose, runner, end))
-        if isinstance(lost, BaseException):
-            shop.reporter.notice(f"{offer.key()} could not be given up: {lost}")
+        self._lose(runner, end)
 
     def _lose(self, runner: _Runner, end: Held | BaseException) -> None:
-        """It came too late: end what there is, and write down what became of it."""
+        """It came too late. Raises nothing: others are to be given up as well, or wait."""
+        lost = attempt(partial(self._give_up, runner, end))
+        if isinstance(lost, BaseException):
+            key = runner.lap.rung.offer.key()
+            self._shop.reporter.notice(f"{key} could not be given up: {lost}")
+
+    def _give_up(self, runner: _Runner, end: Held | BaseException) -> None:
+        """End what there is, and write down what became of it."""
         shop, lap = self._shop, runner.lap
         seconds = shop.clock.mono() - lap.begun
         if isinstance(end, Held):

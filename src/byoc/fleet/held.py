@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 from ..clock import Clock
 from ..errors import InstanceError, ProviderError
 from ..providers.base import Instance, Provider, Traits
 from ..state import Journal
+from ..tasks import attempt
 from ..transport.ssh import Connection
 from .book import Book
 from .closing import Closing
-from .ending import end_and_wait, follow
-from .events import GONE, Command, Ended, Lost, Noticed, Released
+from .ending import Ender
+from .events import Command, Ended, Lost, Noticed, Released
 from .leases import Keeper
 from .locks import UseLock, key_of
 from .policy import END_WAIT
@@ -120,7 +123,12 @@ class Held:
         if not self._finish():
             return
         until = self._around.book.now() + idle
-        commands = self._around.book.tell(Released(self._token, until))
+        try:
+            commands = self._around.book.tell(Released(self._token, until))
+        except BaseException:  # a journal that cannot be written: others need not wait for this one
+            self._around.leases.drop(self.instance)
+            self._lock.release()
+            raise
         if commands:  # its cloud takes it away: nobody is to rely on it
             self._end(commands)
             return
@@ -144,12 +152,8 @@ class Held:
         gone = False
         try:
             self._around.closing.ends(self.instance.provider, self.instance.offer.region)
-            follow(book, provider, clock, commands)
-            life = book.life(self._token)
-            if life is None:  # the journal does not know it
-                gone = end_and_wait(provider, self.instance.id, clock, END_WAIT).state == "gone"
-            else:
-                gone = life.state == GONE
+            ender = Ender(book, provider, clock)
+            gone, _ = ender.see(self._token, self.instance.id, commands, END_WAIT)
             if not gone:
                 raise InstanceError(
                     f"instance {self.instance.id} has not ended after {END_WAIT:.0f} s",
@@ -171,11 +175,11 @@ class Held:
         book, around = self._around.book, self._around
         gone = False
         try:
-            last = follow(book, around.provider, around.clock, book.tell(Lost(self._token, reason)))
+            commands = book.tell(Lost(self._token, reason))
+            ender = Ender(book, around.provider, around.clock)
+            gone, last = ender.see(self._token, self.instance.id, commands)
             if last is not None:  # of what is gone some clouds tell no more than that
                 note_loss(around.journal, around.clock, last._replace(offer=self.instance.offer))
-            life = book.life(self._token)
-            gone = life is None or life.state == GONE
         except ProviderError as error:
             around.reporter.notice(
                 f"instance {self.instance.id} is lost and its provider cannot be asked to end "
@@ -184,6 +188,16 @@ class Held:
         finally:
             self._lock.release(remove=gone)
         book.check(self._token)
+
+    @contextmanager
+    def or_lost(self) -> Iterator[None]:
+        """For what comes before it is handed to its user: whatever stops that ends the instance."""
+        try:
+            yield
+        except BaseException as error:
+            why = str(error) or type(error).__name__
+            attempt(partial(self.lost, why))  # what stopped it is told, not what follows from that
+            raise
 
     def _finish(self) -> bool:
         """True for the first caller; drops a connection that nobody took."""

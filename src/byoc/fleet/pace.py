@@ -1,4 +1,4 @@
-"""How fast clouds are asked for instances: one bucket of launch calls per cloud and region."""
+"""How fast clouds are asked for instances: one bucket of launch calls per cloud."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ..clock import Clock
 from .ports import Stop, never
 
 LAUNCHES_PER_MINUTE = 120
-"""Launch calls a minute that a cloud's region gets from one client in the long run: EC2 grants two
-a second to a whole account, the others more."""
+"""Launch calls a minute that a cloud gets from one client in the long run: EC2 grants two a second
+to an account in a region, the others more."""
 LAUNCH_BURST = 100
 """Calls that need not wait after a quiet time: the largest fleet that the usual cap allows, with
 half as many refusals on the way."""

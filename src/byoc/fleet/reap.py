@@ -21,7 +21,7 @@ from ..providers.base import OWNER_TAG, RUN_TAG, TOKEN_TAG, Instance
 from .leases import lease_of
 from .ledger import seen_of
 from .listing import forged
-from .runids import USUAL
+from .runids import SHARED
 
 SKEW = 300.0
 """Seconds by which two computers' clocks may differ; most differ by less than one."""
@@ -115,9 +115,9 @@ class Verdict(NamedTuple):
 
 def of_run(run: str, name: str) -> bool:
     """Whether a run is the named one, or one of those that begin with ``name-``: in CI all of a
-    job's. What every other run begins with is no name."""
-    begin = name.removesuffix("-")
-    return bool(begin) and (run == name or (begin != USUAL and run.startswith(f"{begin}-")))
+    job's. What runs of other jobs begin with, too, is no name."""
+    begin = name.rstrip("-")
+    return bool(begin) and (run == name or (begin not in SHARED and run.startswith(f"{begin}-")))
 
 
 def run_of(case: Case) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 
 from .. import providers
@@ -9,6 +10,9 @@ from ..clock import Clock
 from ..errors import SettingsError
 from ..providers.base import Provider
 from ..settings import Settings
+
+NO_SOCKS = "SOCKS support in urllib3 requires"
+"""What a vendor's HTTP library says to everybody who has no use for such a proxy."""
 
 
 class Registry(Mapping[str, Provider]):
@@ -42,6 +46,8 @@ class Registry(Mapping[str, Provider]):
 
 def registry(settings: Settings, environ: Mapping[str, str], clock: Clock) -> Registry:
     """The registry for a data folder. Raises SettingsError for a cloud it does not know."""
+    # Set before any thread: SDKs that are imported side by side take back what others have set.
+    warnings.filterwarnings("ignore", message=NO_SOCKS)
     found = Registry(settings, environ, clock)
     for name in settings.clouds:
         if name not in found:

@@ -38,6 +38,9 @@ _SYSTEMS = (
 )
 _FLAGS = {"JENKINS_URL"}
 """Variables that only say which system it is."""
+SHARED = frozenset({USUAL, *(system.word for system in _SYSTEMS)})
+"""Beginnings that runs of many jobs have: each names nobody's runs. A script whose variable is
+empty would ask for one, as in ``gh-$ID``."""
 
 
 def prefix(environ: Mapping[str, str]) -> str:

@@ -87,7 +87,7 @@ class Surveyor:
         late = self._wait(entries, now + min(SOON, seconds), stop)
         if late and (best is None or best in late):
             late = self._wait(entries, now + seconds, stop)
-        if late and (best is None or best in late):
+        if late and (best is None or best in late) and not stop():
             self._tell([place for place in late if not entries[place].told], entries, seconds)
 
     def known(self) -> dict[Place, Survey]:

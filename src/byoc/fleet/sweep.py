@@ -106,6 +106,8 @@ class Sweeper:
             ]
             swept.changes.extend(ruled.changes)
             self._carry_out(name, ruled, swept)
+            if not where[name]:
+                self._note_listed(name, swept.listed[name])
         self._lose_runs()
         return swept
 
@@ -123,10 +125,17 @@ class Sweeper:
                 asked[name] = tuple(sorted(where[name]))
         works = [partial(self._ask_all, name, asked[name], swept) for name in asked]
         side_by_side(works, len(works))
-        for name in swept.listed:
-            if not asked[name] and self._journal.unlisted(name):
-                self._journal.set_listed(name)
         return asked
+
+    def _note_listed(self, name: str, instances: Sequence[Instance]) -> None:
+        """The journal knows the regions of this provider from now on: each instance has its row.
+
+        One that a client holds whose journal was lost gets none yet; its region is asked again.
+        """
+        if self._journal.unlisted(name) and all(
+            self._book.life(one.tags.get(TOKEN_TAG, "")) is not None for one in instances
+        ):
+            self._journal.set_listed(name)
 
     def _regions(self) -> dict[str, set[str]]:
         """By provider, the regions where something of ours is, may come to be, or was lately."""

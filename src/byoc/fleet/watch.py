@@ -21,8 +21,8 @@ from ..state import InstanceRow, Journal
 from ..tasks import side_by_side
 from .book import Book
 from .closing import Closing
-from .ending import end_and_wait, follow
-from .events import GONE, Command, Ended
+from .ending import Ender
+from .events import Command, Ended
 from .ledger import row_of
 from .locks import holder, key_of
 from .policy import END_WAIT, Policy
@@ -187,13 +187,10 @@ class Watch:
         """End one and wait until it is gone; what to complain about, if anything."""
         provider = self._providers[row.provider]
         try:
-            last = follow(self._book, provider, self._clock, commands)
-            life = self._book.life(token)
-            if life is None:  # made by hand: the journal does not know it
-                last = end_and_wait(provider, row.id, self._clock, END_WAIT)
+            ender = Ender(self._book, provider, self._clock)
+            gone, last = ender.see(token, row.id, commands, END_WAIT)
         except ProviderError as error:
             return f"{row.id}: {error.message}"
-        gone = last is not None and last.state == "gone" if life is None else life.state == GONE
         if gone:
             return ""
         state = last.state if last is not None else row.state

@@ -117,19 +117,25 @@ def _snapshot(cloud: str) -> Snapshot:
 def in_use(cloud: str) -> InUse:
     """The file that is used for a cloud: the user's, unless there is none, or it is older than the
     packaged one, or it cannot be used, which is logged once as a warning."""
-    packaged = _packaged(cloud)
-    if not packaged:
+    came_with = _packaged(cloud)
+    if not came_with:
         return InUse(Snapshot((), (), {}, {}), False, "")
     ignored = ""
     try:
         text = _own(own_file(cloud))
-        if text and newest(text) >= newest(packaged):
+        if text and newest(text) >= newest(came_with):
             return InUse(_checked(parse(cloud, text)), True, "")
         ignored = "it is older than what this byoc came with" if text else ""
     except (OSError, ValueError, LookupError, TypeError, StateError) as error:
         ignored = "it cannot be read" if isinstance(error, OSError) else "it is damaged"
         _warn(cloud, ignored, error)
-    return InUse(parse(cloud, packaged), False, ignored)
+    return InUse(parse(cloud, came_with), False, ignored)
+
+
+def packaged(cloud: str) -> Snapshot:
+    """The packaged file, whatever the user has."""
+    text = _packaged(cloud)
+    return parse(cloud, text) if text else Snapshot((), (), {}, {})
 
 
 def _packaged(cloud: str) -> str:
@@ -145,13 +151,16 @@ def _own(path: Path) -> str:
         return ""
     if size > _LARGEST:
         raise ValueError("it is too large")
-    return path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    if not text.startswith(f"{FORMAT}\n") or not text.endswith("\n"):
+        raise ValueError("it has another layout, or its end is missing")
+    return text
 
 
 def _checked(found: Snapshot) -> Snapshot:
     """The same, unless it says what no refresh writes. Raises ValueError."""
-    if not found.offers:
-        raise ValueError("it has no prices")
+    if not found.offers or {offer.type for offer in found.offers} != set(found.types):
+        raise ValueError("prices are missing")  # sorted by type: a file that was cut lacks the last
     for offer in found.offers:
         if offer.price is not None and not 0 < offer.price < MOST_DOLLARS:
             raise ValueError(f"{offer.key()} costs {offer.price}")

@@ -8,8 +8,10 @@ from __future__ import annotations
 import http.client
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from ..clock import Clock
@@ -56,6 +58,32 @@ def again(clock: Clock, ask: Callable[[], T]) -> T:
     return ask()
 
 
+def entries(
+    cloud: str,
+    asking: Asking,
+    items: str,
+    ask: Callable[[str], str | bytes],
+    following: Callable[[Mapping[str, Any], int], Mapping[str, Any]],
+) -> Iterator[Any]:
+    """The entries of a list, page after page. ``items``: where a page has them. ``ask``: what a
+    query such as ``page=2`` is answered with. ``following``: what the next page is asked by, after
+    a page and so many entries in all; nothing after the last. Raises ProviderErrors."""
+    query, seen, count = "", set(), 0
+    while query not in seen:
+        if len(seen) == MOST_PAGES:
+            raise broken(cloud, f"it has more than {MOST_PAGES} pages")
+        seen.add(query)
+        asking.tell(f"page {len(seen)} of the price list")
+        told = page(cloud, again(asking.clock, partial(ask, query)), items)
+        yield from told[items]
+        count += len(told[items])
+        more = following(told, count)
+        if not more:
+            return
+        query = urllib.parse.urlencode(more)
+    raise broken(cloud, "a page leads back to an earlier one")
+
+
 def page(cloud: str, body: str | bytes, items: str) -> Mapping[str, Any]:
     """The object of a page, whose ``items`` are a list. Raises TransientError."""
     try:
@@ -72,7 +100,7 @@ def broken(cloud: str, why: str) -> TransientError:
     return TransientError(
         f"the price list of {cloud} cannot be read: {why}",
         provider=cloud,
-        hints=("Ask again later; the last prices are kept.",),
+        hints=("Ask again later.",),
     )
 
 

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from .base import LaunchRequest
+
 W = TypeVar("W")
 P = TypeVar("P")
 
@@ -42,3 +44,23 @@ class Prepared(Generic[W, P]):
                 self._known.pop(region, None)
             else:
                 self._known.clear()
+
+
+class Zones:
+    """For clouds that choose no zone: that of each launch without one, chosen once for its token,
+    so that a launch that is tried again is the same request. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._chosen: dict[str, str] = {}
+
+    def placed(self, request: LaunchRequest, choose: Callable[[], str]) -> LaunchRequest:
+        """The request with a zone in its offer. Raises what ``choose`` raises."""
+        if request.offer.zone:
+            return request
+        with self._lock:
+            known = self._chosen.get(request.token, "")
+        zone = known or choose()
+        with self._lock:
+            zone = self._chosen.setdefault(request.token, zone)
+        return request._replace(offer=request.offer._replace(zone=zone))

@@ -11,7 +11,7 @@ import fnmatch
 import logging
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..errors import (
     AccessError,
@@ -24,6 +24,7 @@ from ..errors import (
 )
 
 _LOG = logging.getLogger(__name__)
+E = TypeVar("E", bound=ProviderError)
 
 
 class Row(NamedTuple):
@@ -112,4 +113,17 @@ def classify(provider: str, rows: Sequence[Row], answer: Answer) -> ProviderErro
         remember=row.remember,
         zones=answer.zones,
         hints=(row.hint,) if row.hint else (),
+    )
+
+
+def restated(error: ProviderError, kind: type[E], message: str, *hints: str) -> E:
+    """A refusal as one of another class, since more is known than its code tells. It keeps the
+    vendor's code and request, and shuts nothing."""
+    return kind(
+        message,
+        provider=error.provider,
+        vendor_code=error.vendor_code,
+        request_id=error.request_id,
+        scope="request",
+        hints=hints,
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from byoc.errors import AccessError, CapacityError, ProviderError, TransientError
+from byoc.providers import recent
 from byoc.providers.aws import ids, provider
 from byoc.providers.base import OWNER_TAG, TOKEN_TAG, Instance
 from byoc.providers.looking import Lookout
@@ -216,7 +217,7 @@ def test_an_instance_that_never_was_is_gone_in_the_end(
     account = rented(fault("RunInstances", "ignore"))
     made = account.provider.launch(account.request(account.placed()))
     assert account.provider.get(made.id).state == "pending"
-    monkeypatch.setattr(provider, "SPREADING", 0.0)
+    monkeypatch.setattr(recent, "SPREADING", 0.0)
     assert account.provider.get(made.id).state == "gone"
     account.provider.terminate(made.id)
 

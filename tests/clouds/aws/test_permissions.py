@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 
+from byoc import providers, settings
+from byoc.clock import SYSTEM
+from byoc.pricing import catalog
 from byoc.providers.aws import dryruns
 from byoc.providers.aws.permissions import PERMISSIONS
 from byoc.providers.base import EXPIRES_TAG, OWNER_TAG
+from byoc.providers.lists import Asking
 from tests.clouds.aws.conftest import Open, boto, fault
 
 SERVICES = {
@@ -16,6 +21,7 @@ SERVICES = {
     "GetServiceQuota": "servicequotas",
     "GetRole": "iam",
     "DecodeAuthorizationMessage": "sts",
+    "GetProducts": "pricing",
 }
 FREE = {"GetCallerIdentity"}
 """Operations that need no permission."""
@@ -23,8 +29,8 @@ FREE = {"GetCallerIdentity"}
 
 def test_the_adapter_asks_for_nothing_else(rented: Open, caplog: pytest.LogCaptureFixture) -> None:
     """Every operation that the account has seen is in the list, and every action of the list has
-    been asked for: a survey, a check, launches, marks, lists, a console, every kind of end. No
-    answer that this meets is unknown."""
+    been asked for: a survey, a check, prices, launches, marks, lists, a console, every kind of end.
+    No answer that this meets is unknown."""
     account = rented(fault("GetConsoleOutput", "deny"))
     offer = account.placed()
     account.provider.survey(account.region, [offer, offer._replace(market="spot")])
@@ -33,6 +39,12 @@ def test_the_adapter_asks_for_nothing_else(rented: Open, caplog: pytest.LogCaptu
     account.provider.mark(made.id, {EXPIRES_TAG: "1800000000"})
     account.provider.check()
     account.provider.console(made.id)
+    last = catalog.packaged("aws")
+    here = {key: at for key, at in last.places.items() if key[0] == account.region}
+    options = settings.load(account.home, os.environ).of_cloud("aws")
+    providers.live(
+        "aws", Asking(os.environ, SYSTEM, options, last._replace(places=here), lambda text: None)
+    )
     tags = [{"Key": "byoc-managed", "Value": "1"}, {"Key": OWNER_TAG, "Value": account.owner}]
     ec2 = boto()
 

@@ -192,7 +192,10 @@ def test_the_role_is_what_is_used(gcp: Account) -> None:
     one.console(launched.id)
     one.mark(launched.id, {"byoc-expires": "1800000000"})
     assert one.get("us-central1-a/byoc-none").state == "gone"
-    for thing in one.list({}, everything=True):
+    for thing in one.list({}):
+        one.terminate(thing.id)
+    until(lambda: not one.list({}), 10)
+    for thing in one.list({}, everything=True):  # a rule that keeps instances shut goes after them
         one.terminate(thing.id)
     until(lambda: not one.list({}, everything=True), 10)
     asked = {call.op for call in gcp.world.log.calls("gcp")}

@@ -8,6 +8,7 @@ import typer
 
 from ...clock import SYSTEM
 from ...errors import InvalidError, NotFoundError
+from ...fleet.reap import of_run
 from ...fleet.watch import Watch
 from ...state import Run
 from .. import context, drivers, instances
@@ -35,11 +36,13 @@ def down(
         )
     settings = context.merged()
     with instances.watched(settings, console) as watch:
-        runs = [run for run in watch.journal.runs(status="running") if all or _named(run, ids)]
+        running = watch.journal.runs(status="running")
+        named = {one: named_by(running, one) for one in ids or ()}
+        runs = [run for run in running if all or any(run in found for found in named.values())]
         cancelled = [run for run in runs if drivers.cancel(run, settings, SYSTEM)]
         for run in cancelled:
             console.say(f"cancelled {run.id}")
-        ended = watch.down(None if all else _left(watch, list(ids or ()), cancelled))
+        ended = watch.down(None if all else _left(watch, named, cancelled))
     if console.as_json:
         console.json_object("down", 0, {"instances": ended, "runs": [run.id for run in cancelled]})
         return 0
@@ -50,20 +53,26 @@ def down(
     return 0
 
 
-def _named(run: Run, ids: list[str] | None) -> bool:
-    return any(run.id == one or (one and run.id.startswith(one)) for one in ids or ())
+def named_by(runs: list[Run], one: str) -> list[Run]:
+    """The runs that a word names: by the name, by its beginning up to a dash, else by a beginning
+    that only one of them has. Raises NotFoundError when it is the beginning of several."""
+    found = [run for run in runs if of_run(run.id, one)]
+    if found or not one:
+        return found
+    found = [run for run in runs if run.id.startswith(one)]
+    if len(found) > 1:
+        listed = ", ".join(run.id for run in found)
+        raise NotFoundError(f"several runs begin with {one!r}", hints=(f"name one of {listed}",))
+    return found
 
 
-def _left(watch: Watch, ids: list[str], cancelled: list[Run]) -> list[str]:
+def _left(watch: Watch, named: dict[str, list[Run]], cancelled: list[Run]) -> list[str]:
     """The ids that are still to be ended: a run that was cancelled may have left nothing."""
-    rows = watch.ps()
+    there = {row.run for row in watch.ps()}
     left = []
-    for one in ids:
-        run = next((run for run in cancelled if _named(run, [one])), None)
-        if run is None:
-            left.append(one)
-        elif any(row.run == run.id for row in rows):
-            left.append(run.id)
+    for one, runs in named.items():
+        stopped = [run.id for run in runs if run in cancelled]
+        left += [run for run in stopped if run in there] if stopped else [one]
     if not left and not cancelled:
-        raise NotFoundError(f"nothing is called {', '.join(ids)}", hints=("see 'byoc ps'",))
+        raise NotFoundError(f"nothing is called {', '.join(named)}", hints=("see 'byoc ps'",))
     return left

@@ -11,6 +11,7 @@ import typer
 from ...errors import InvalidError
 from ...fleet.audit import open_auditor
 from ...fleet.reaper import ENDED, ENDING, LEFT, WOULD, Done, Reaped, Reaper
+from ...fleet.runids import SHARED
 from .. import complete, context, found, logged
 from ..command import command
 from ..console import Console
@@ -35,7 +36,7 @@ def reap(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
-    run: Annotated[str, _RUN] = "",
+    run: Annotated[str | None, _RUN] = None,
     mine: Annotated[bool, typer.Option("--mine", help="Only this installation's.")] = False,
     all: Annotated[
         bool, typer.Option("--all", "-a", help="Also when it is very many at once.")
@@ -51,11 +52,16 @@ def reap(
     Exits with 1 when there was something to end (ended or not), with 0 when there was nothing, and
     with 4 when there was nothing but not every cloud or region could be asked.
     """
-    if run and not run.strip("-"):
-        raise InvalidError("--run needs the name of a run, or its beginning")
+    if run is not None and run.rstrip("-") in ("", *SHARED):
+        raise InvalidError(
+            f"--run needs the name of a run, or a beginning that only your runs have, not {run!r}",
+            hints=("see whether the variable that it is made of is set",),
+        )
     with logged.told(console), open_auditor(context.merged(), os.environ) as auditor:
         names = found.known(cloud or (), auditor.providers)
-        done = Reaper(auditor).reap(names, named=run, mine=mine, however_many=all, dry=dry_run)
+        done = Reaper(auditor).reap(
+            names, named=run or "", mine=mine, however_many=all, dry=dry_run
+        )
     code = found.exit_code(bool(done.done), done.audit.unasked)
     if console.as_json:
         console.json_object("reap", code, _fields(done, dry_run))

@@ -16,6 +16,8 @@ JUMP = 3.0
 SLACK = 1.0005
 """A spot price may exceed the on-demand price by its rounding only."""
 NO_PRICE = "sold, but no price was found"
+EMULATED = "emulated: "
+"""How the source begins of a price that no real cloud asks."""
 
 
 class Cell(NamedTuple):
@@ -90,7 +92,7 @@ def _whole(cloud: str, old: Table, live: Live) -> None:
                 f"the {market} prices of {cloud}{where} are not complete: "
                 f"{found} of {count} known ones are there",
                 provider=cloud,
-                hints=("Ask again later; the last prices are kept.",),
+                hints=("Ask again later.",),
                 done="nothing was replaced",
             )
     if not known:
@@ -168,7 +170,8 @@ class _Merging:
         self._fresh += 1
         self._added += old is None
         self._changed += old is not None and old.price != price
-        return Cell(price, Source(self._day, quote.source))
+        said = EMULATED + quote.source if self._live.emulated else quote.source
+        return Cell(price, Source(self._day, said))
 
     def _jumped(self, key: Key, quote: Quote) -> bool:
         """Against the price that it had; else against what the type costs in other regions."""

@@ -12,8 +12,6 @@ from typing import Any
 
 from .quotes import ON_DEMAND, SPOT, Collector, number
 
-LIST = "AWS Price List API, GetProducts"
-HISTORY = "EC2 DescribeSpotPriceHistory"
 SERVICE = "AmazonEC2"
 _METAL = ".metal"
 _COMMON = {
@@ -31,9 +29,11 @@ _SHAPE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 class PriceList:
-    """Takes items and history of any region. ``types``: those that the catalogue knows."""
+    """Takes items and history of any region. ``types``: those that the catalogue knows.
+    ``products``, ``history``: what the two lists are called."""
 
-    def __init__(self, types: Iterable[str]) -> None:
+    def __init__(self, types: Iterable[str], products: str, history: str) -> None:
+        self._named = {ON_DEMAND: products, SPOT: history}
         self._types = frozenset(types)
         self._families = {_family(kind) for kind in self._types}
         self._collector = Collector()
@@ -68,7 +68,7 @@ class PriceList:
                 self._unknown(kind, about)
                 return
             for dollars in _hourly(told["terms"]["OnDemand"]):
-                self._collector.add((region, kind, ON_DEMAND), dollars, LIST)
+                self._collector.add((region, kind, ON_DEMAND), dollars, self._named[ON_DEMAND])
         except _SHAPE:
             self.unread += 1
 
@@ -101,7 +101,7 @@ class PriceList:
             if place == region:
                 zone, (_, dollars) = min(by_zone.items(), key=lambda one: (one[1][1], one[0]))
                 where = f", cheapest in {zones[zone]}" if zones[zone] != zone else ""
-                self._collector.add((region, kind, SPOT), dollars, HISTORY + where)
+                self._collector.add((region, kind, SPOT), dollars, self._named[SPOT] + where)
 
 
 def plain_zones(region: str, names: Iterable[str]) -> dict[str, str]:

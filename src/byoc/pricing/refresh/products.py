@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from ...resources import Offer
 from .quotes import ON_DEMAND, SPOT, Collector, Doubt, Key, Quote, number
 
-LIST = "OCI public price list"
 PREEMPTIBLE = 0.5
 """Of the on-demand price: what a preemptible instance costs, of shapes that can be one (Oracle,
 preemptible instances)."""
@@ -54,9 +53,10 @@ BILLS: tuple[tuple[str, Bill], ...] = (
 
 
 class Products:
-    """Takes products one by one, and then prices shapes."""
+    """Takes products one by one, and then prices shapes. ``source``: what the list is called."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self._source = source
         self._parts = Collector()
         self._names: dict[str, str] = {}
         self.unread = 0
@@ -69,7 +69,7 @@ class Products:
                 return
             price = _price(item["currencyCodeLocalizations"])
             self._names[part] = name
-            self._parts.add(("", part, ON_DEMAND), price, f"{LIST}, {part}")
+            self._parts.add(("", part, ON_DEMAND), price, f"{self._source}, {part}")
         except _SHAPE:
             self.unread += 1
 
@@ -119,7 +119,7 @@ class Products:
                 return None
             total += price.dollars * count
             names.append(numbers[0])
-        return Quote(total, f"{LIST}, {'/'.join(names)}")
+        return Quote(total, f"{self._source}, {'/'.join(names)}")
 
     def _found(self, wanted: str) -> list[str]:
         """The part that is meant; none or several where a name tells no single one."""

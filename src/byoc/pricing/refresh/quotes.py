@@ -36,7 +36,8 @@ class Live(NamedTuple):
     ``regions``: whose lists were read to their end. ``skipped``: regions that could not be asked,
     and why. ``places``: the lists tell where a type is sold, so that a known type may appear in
     another region. ``doubts``: prices that cannot be. ``new``: what is listed and the catalogue
-    lacks. ``unread``: entries that had not the shape of one.
+    lacks. ``unread``: entries that had not the shape of one. ``emulated``: the account that told
+    all this is on this computer.
     """
 
     quotes: Mapping[Key, Quote]
@@ -46,6 +47,7 @@ class Live(NamedTuple):
     doubts: tuple[Doubt, ...] = ()
     new: tuple[str, ...] = ()
     unread: int = 0
+    emulated: bool = False
 
 
 class Collector:

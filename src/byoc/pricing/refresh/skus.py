@@ -14,7 +14,6 @@ from ...resources import Offer
 from ..tariff import MONTH
 from .quotes import ON_DEMAND, SPOT, Collector, Doubt, Key, Quote, number
 
-LIST = "Cloud Billing Catalog API"
 SERVICE = "services/6F81-5844-456A"
 """Compute Engine."""
 _GIB = 1024
@@ -92,9 +91,10 @@ in Google's pages on machine families; a type without a row is not priced anew."
 
 
 class Skus:
-    """Takes SKUs one by one, and then prices types."""
+    """Takes SKUs one by one, and then prices types. ``source``: what the list is called."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self._source = source
         self._parts = Collector()
         self._new: set[str] = set()
         self.unread = 0
@@ -117,7 +117,7 @@ class Skus:
                 return
             dollars = _price(told["pricingInfo"][-1]["pricingExpression"])
             for region in told["serviceRegions"]:
-                self._parts.add((str(region), part, market), dollars, LIST)
+                self._parts.add((str(region), part, market), dollars, self._source)
         except _SHAPE:
             self.unread += 1
 
@@ -148,7 +148,7 @@ class Skus:
             prices = [(parts.get((region, part, market)), number) for part, number in needed]
             if all(price is not None for price, _ in prices):
                 total = sum((price or 0.0) * number for price, number in prices)
-                found[key] = Quote(total, LIST)
+                found[key] = Quote(total, self._source)
         return found
 
 

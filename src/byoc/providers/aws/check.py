@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
-from collections.abc import Mapping
 from functools import partial
 
 from ...clock import Clock
@@ -11,14 +9,14 @@ from ...errors import AccessError, ProviderError
 from ...resources import Offer
 from ...tasks import side_by_side
 from ..base import Finding
+from ..findings import failed, skew
 from . import codes, dryruns, quotas
 from .clients import Clients, refused
 from .images import Images
 from .network import Networks
 
 THREADS = 8
-SKEW_WARN, SKEW_FAIL = 60.0, 300.0
-"""Seconds; AWS refuses requests that are more than five minutes off."""
+_failed = partial(failed, "AWS")
 GPUS_ASKED = 8
 """vCPUs to ask for where a GPU quota is 0: two of the smallest GPU instances."""
 
@@ -54,24 +52,10 @@ class Checker:
             self._clients.session()
             identity = self._clients.call("sts", self._clients.region(), "get_caller_identity")
         except ProviderError as error:
-            return [_failed("credentials", error), *self._skew(_headers(error))]
+            return [_failed("credentials", error), *skew("AWS", _date(error), self._clock)]
         who = f"account {identity['Account']} as {identity['Arn']}"
-        return [
-            Finding("ok", "credentials", who),
-            *self._skew(identity["ResponseMetadata"]["HTTPHeaders"]),
-        ]
-
-    def _skew(self, headers: Mapping[str, str]) -> list[Finding]:
-        date = headers.get("date", "")
-        if not date:
-            return []
-        off = self._clock.wall() - email.utils.parsedate_to_datetime(date).timestamp()
-        if abs(off) <= SKEW_WARN:
-            return [Finding("ok", "clock", f"{abs(off):.0f} s off AWS's")]
-        level = "fail" if abs(off) > SKEW_FAIL else "warn"
-        way = "ahead of" if off > 0 else "behind"
-        message = f"this computer's clock is {abs(off):.0f} s {way} AWS's"
-        return [Finding(level, "clock", message, "Set it: `sudo timedatectl set-ntp true`.")]
+        date = identity["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        return [Finding("ok", "credentials", who), *skew("AWS", date, self._clock)]
 
     # --- network and image --------------------------------------------------------------------
 
@@ -126,20 +110,13 @@ class Checker:
         return [Finding("ok", "spot", "the account's role for spot instances exists")]
 
 
-def _failed(subject: str, error: ProviderError, level: str = "fail") -> Finding:
-    remedy = " ".join(error.hints) or "Try again; the message is AWS's own."
-    code = f"{error.vendor_code}: " if error.vendor_code else ""
-    request = f" (request {error.request_id})" if error.request_id else ""
-    return Finding(level, subject, f"{code}{error.message}{request}", remedy)
-
-
-def _headers(error: ProviderError) -> Mapping[str, str]:
-    """Of a refusal the headers of AWS's answer, which tell its clock."""
+def _date(error: ProviderError) -> str:
+    """AWS's own time in a refusal, from which a wrong clock is told."""
     response = getattr(error.__cause__, "response", None)
     if not isinstance(error, AccessError) or not isinstance(response, dict):
-        return {}
+        return ""
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return headers if isinstance(headers, dict) else {}
+    return str(headers.get("date", "")) if isinstance(headers, dict) else ""
 
 
 def _self_end() -> Finding:

@@ -14,6 +14,7 @@ from ..base import OWNER_TAG
 from ..gates import change, families
 from ..ingress import Ingress
 from ..prepared import Prepared
+from ..table import restated
 from .clients import Clients, refused
 
 MANAGED_TAG = "byoc-managed"
@@ -221,13 +222,7 @@ def _lets_in_itself(found: Mapping[str, Any], group: str) -> bool:
 
 def not_yet(error: ProviderError) -> TransientError:
     """A refusal of a group that was made a moment ago: its id spreads within seconds."""
-    return TransientError(
-        error.message,
-        provider=error.provider,
-        vendor_code=error.vendor_code,
-        request_id=error.request_id,
-        scope="request",
-    )
+    return restated(error, TransientError, error.message)
 
 
 def group_name(owner: str) -> str:

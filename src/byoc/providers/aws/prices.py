@@ -10,12 +10,14 @@ from ...errors import AccessError, ProviderError
 from ...pricing.refresh.pricelist import METAL, SERVICE, VIRTUAL, PriceList, plain_zones
 from ...pricing.refresh.quotes import Live
 from ...tasks import side_by_side
+from ..ingress import is_loopback
 from ..lists import Asking
 from .clients import DENIED, HOME_REGION, Clients, refused
 
 THREADS = 4
 """Regions read at a time: the Price List API answers about ten requests a second."""
 LINUX = "Linux/UNIX"
+LIST, HISTORY = "AWS Price List API, GetProducts", "EC2 DescribeSpotPriceHistory"
 
 
 def live(asking: Asking) -> Live:
@@ -33,6 +35,7 @@ def live(asking: Asking) -> Live:
         found.collector.told(),
         found.new,
         found.unread,
+        reader.emulated,
     )
 
 
@@ -42,8 +45,13 @@ class _Reader:
         options = asking.options
         self._clients = Clients(options.get("profile", ""), options.get("endpoint", ""))
         self._lock = threading.Lock()
-        self.found = PriceList(asking.last.types)
+        self.found = PriceList(asking.last.types, LIST, HISTORY)
         self.skipped: dict[str, str] = {}
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the account is on this computer."""
+        return is_loopback(self._clients.endpoint(HOME_REGION))
 
     def region(self, region: str) -> None:
         """Both lists of a region; one that the account has not enabled is skipped."""

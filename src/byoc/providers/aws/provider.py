@@ -11,14 +11,16 @@ from types import MappingProxyType
 from typing import Any
 
 from ...clock import Clock
-from ...errors import ProviderError, TransientError
+from ...errors import ProviderError
 from ...pricing import catalog
 from ...resources import Offer
 from ...tasks import side_by_side
 from .. import bootdata
 from ..base import ANY, OWNER_TAG, Finding, Instance, LaunchRequest, Survey, Traits
+from ..found import gone
 from ..ingress import Ingress
 from ..looking import Lookout
+from ..recent import Recent
 from ..tags import holds
 from . import ids, launch, leftovers, quotas, states
 from .check import Checker
@@ -29,8 +31,6 @@ from .survey import survey
 
 NOTICE = 120.0
 """Seconds between EC2's word that it takes a spot instance and the end of it."""
-SPREADING = 60.0
-"""Seconds for which EC2 may not know an instance that it has just launched."""
 CONSOLE = 64 * 1024
 """Bytes of a machine's output that EC2 keeps, and that :meth:`AwsProvider.console` gives."""
 LOOKS = 200
@@ -67,7 +67,7 @@ class AwsProvider:
         self._networks = Networks(self._clients, ingress, self._subnet, group, self._port)
         self._lock = threading.Lock()
         self._lookouts: dict[str, Lookout] = {}
-        self._launched: dict[str, tuple[float, Instance]] = {}
+        self._recent = Recent("EC2", clock)
         self._plain_spot = False
 
     @property
@@ -119,14 +119,7 @@ class AwsProvider:
             again = True
             self._networks.forget(region)
             self._images.forget(region)
-        made = states.instance(region, found, self._port)
-        now = self._clock.mono()
-        with self._lock:
-            self._launched = {
-                one: known for one, known in self._launched.items() if now - known[0] < SPREADING
-            }
-            self._launched[made.id] = (now, made)
-        return made
+        return self._recent.add(states.instance(region, found, self._port))
 
     def _run(self, request: LaunchRequest, image: Image, network: Network) -> Mapping[str, Any]:
         region, chosen = request.offer.region, bool(self._subnet)
@@ -160,21 +153,13 @@ class AwsProvider:
         know it yet."""
         ref = ids.parse(instance_id)
         if ref is None:
-            return states.unknown(instance_id)
+            return gone("aws", instance_id)
         if ref.kind != "instance":
             return leftovers.get(self._clients, ref)
         found = self._lookout(ref.region).look(ref.id)
         if found is not None:
             return states.instance(ref.region, found, self._port)
-        return self._fresh(instance_id) or states.unknown(instance_id)
-
-    def _fresh(self, instance_id: str) -> Instance | None:
-        """An instance of ours that EC2's own memory may not have reached yet."""
-        with self._lock:
-            since, made = self._launched.get(instance_id, (0.0, None))
-        if made is None or self._clock.mono() - since > SPREADING:
-            return None
-        return made._replace(detail="EC2 does not show it yet")
+        return self._recent.get(instance_id) or gone("aws", instance_id)
 
     def _lookout(self, region: str) -> Lookout:
         def ask(wanted: Sequence[str]) -> Mapping[str, Any]:
@@ -294,15 +279,7 @@ class AwsProvider:
         when it is one that EC2 does not know yet."""
         if not self._absent(error, instance_id):
             raise error
-        if self._fresh(instance_id) is not None:
-            raise TransientError(
-                f"EC2 does not know {instance_id} yet, which it has just launched",
-                provider=self.name,
-                vendor_code=error.vendor_code,
-                request_id=error.request_id,
-                scope="request",
-            ) from error
-
+        self._recent.check(instance_id, error)
 
     def _absent(self, error: ProviderError, instance_id: str) -> bool:
         """Whether a refusal means that there is no such instance. A policy that looks at tags

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from ...errors import ProviderError
-from ...pricing import catalog
 from ...resources import Offer
-from ..base import PRICE_TAG, Instance
+from ..base import Instance
+from ..found import bare, offer
 from ..gates import address_of
 from ..table import Answer, classify
 from . import codes
@@ -41,7 +40,7 @@ def instance(region: str, found: Mapping[str, Any], port: int) -> Instance:
         "aws",
         str(Ref(region, found["InstanceId"])),
         state,
-        _offer(region, found),
+        offer(_told(region, found), told),
         told,
         address=address,
         port=port if address else 0,
@@ -57,11 +56,6 @@ def instance(region: str, found: Mapping[str, Any], port: int) -> Instance:
 def origin(found: Mapping[str, Any]) -> str:
     """The launch's token, as EC2 itself keeps it: nobody can change it afterwards."""
     return str(found.get("ClientToken", "")).removesuffix(PLAIN)
-
-
-def unknown(text: str) -> Instance:
-    """What nothing is known of: it is gone, or never was."""
-    return Instance("aws", text, "gone", _bare("", "", "", "on-demand", None), {})
 
 
 def tags(found: Mapping[str, Any]) -> dict[str, str]:
@@ -83,11 +77,10 @@ def left(region: str, id: str, found: Mapping[str, Any], state: str, detail: str
     """A disk, address, network interface or security group."""
     kind = KINDS[id.partition("-")[0]]
     zone = found.get("AvailabilityZone", "")
-    offer = _bare(region, zone, kind, "on-demand", None)
     made = found.get("CreateTime")  # volumes only: of other kinds EC2 tells no time
     return Instance(
-        "aws", str(Ref(region, id)), state, offer, tags(found), detail=detail, kind=kind,
-        started=made.timestamp() if made else 0.0,
+        "aws", str(Ref(region, id)), state, bare("aws", region, zone, kind), tags(found),
+        detail=detail, kind=kind, started=made.timestamp() if made else 0.0,
     )  # fmt: skip
 
 
@@ -103,28 +96,7 @@ def _detail(state: str, found: Mapping[str, Any], address: str) -> str:
     return str(words)
 
 
-def _offer(region: str, found: Mapping[str, Any]) -> Offer:
-    kind = found.get("InstanceType", "")
+def _told(region: str, found: Mapping[str, Any]) -> Offer:
     zone = found.get("Placement", {}).get("AvailabilityZone", "")
     market = "spot" if found.get("InstanceLifecycle") == "spot" else "on-demand"
-    price = _price(tags(found).get(PRICE_TAG, ""))
-    known = catalog.find("aws", region, kind, market)
-    if known is None:
-        return _bare(region, zone, kind, market, price)
-    return known._replace(zone=zone, price=known.price if price is None else price)
-
-
-def _price(text: str) -> float | None:
-    try:
-        price = float(text)
-    except ValueError:
-        return None
-    return price if math.isfinite(price) and price >= 0 else None
-
-
-def _bare(region: str, zone: str, kind: str, market: str, price: float | None) -> Offer:
-    """An offer of which the catalogue knows no price; its hardware when it knows that."""
-    spec = catalog.spec("aws", kind)
-    if spec is None:
-        return Offer("aws", region, zone, kind, market, price, 0.0, 0)
-    return spec._replace(region=region, zone=zone, market=market, price=price)
+    return bare("aws", region, zone, found.get("InstanceType", ""), market)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 
 from ...clock import Clock
 from ...errors import ProviderError
 from ..base import Finding
+from ..findings import skew
 from . import network, permissions, quotas
 from .clients import API, PROJECTS, Google
-
-SKEW = (60.0, 300.0)
-"""Seconds by which the clock may be wrong: beyond the first a warning; beyond the second signed
-log-ins are refused."""
 
 
 def check(google: Google, clock: Clock, given_network: str, account: str) -> list[Finding]:
@@ -46,16 +42,8 @@ def _refused(subject: str, error: ProviderError) -> Finding:
 def _api(google: Google, clock: Clock) -> list[Finding]:
     """The API answers for this project, and its clock agrees with ours."""
     answer = google.http("GET", f"{google.endpoint or API}/compute/v1/projects/{google.project}")
-    found = [Finding("ok", "api", "Compute Engine answers")]
-    told = answer.headers.get("Date", "")
-    if not told:
-        return found
-    skew = abs(parsedate_to_datetime(told).timestamp() - clock.wall())
-    warn, fail = SKEW
-    level = "fail" if skew > fail else "warn" if skew > warn else "ok"
-    message = f"this computer's clock is {skew:.0f} s off Google's"
-    remedy = "" if level == "ok" else "Set the clock: sudo timedatectl set-ntp true"
-    return [*found, Finding(level, "clock", message, remedy)]
+    off = skew("Google", answer.headers.get("Date", ""), clock)
+    return [Finding("ok", "api", "Compute Engine answers"), *off]
 
 
 def _permissions(google: Google, account: str) -> Finding:

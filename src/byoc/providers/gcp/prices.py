@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
-import urllib.parse
-from functools import partial
+from collections.abc import Mapping
+from typing import Any
 
+from ...errors import AccessError
 from ...pricing.refresh.quotes import Live
 from ...pricing.refresh.skus import SERVICE, Skus
-from ..lists import MOST_PAGES, Asking, again, broken, page
+from ..ingress import is_loopback
+from ..lists import Asking, entries
 from .clients import Google
 
 API = "https://cloudbilling.googleapis.com"
-PAGE = 5000
-"""SKUs of a page, the most there may be."""
+QUERY = "currencyCode=USD&pageSize=5000"
+"""The most SKUs of a page that there may be."""
+ENABLE = "Run `gcloud services enable cloudbilling.googleapis.com`."
 
 
 def live(asking: Asking) -> Live:
     """Every place of the catalogue whose parts have prices. Raises ProviderErrors: then nothing is
     known."""
     google = Google(asking.environ, asking.options)
-    base = f"{google.endpoint or API}/v1/{SERVICE}/skus"
-    skus = Skus()
-    seen = {""}
-    token = ""
-    for number in range(1, MOST_PAGES + 1):
-        asking.tell(f"page {number} of the SKUs")
-        query = {"pageSize": PAGE, "currencyCode": "USD"} | ({"pageToken": token} if token else {})
-        url = f"{base}?{urllib.parse.urlencode(query)}"
-        answer = again(asking.clock, partial(google.http, "GET", url))
-        told = page("gcp", answer.text, "skus")
-        for one in told["skus"]:
-            skus.sku(one)
-        token = str(told.get("nextPageToken") or "")
-        if not token:
-            break
-        if token in seen:
-            raise broken("gcp", "a page leads back to an earlier one")
-        seen.add(token)
-    else:
-        raise broken("gcp", f"it has more than {MOST_PAGES} pages")
+    base = f"{google.endpoint or API}/v1/{SERVICE}/skus?{QUERY}"
+    skus = Skus("Cloud Billing Catalog API")
+
+    def ask(query: str) -> str:
+        try:
+            return str(google.http("GET", f"{base}&{query}" if query else base).text)
+        except AccessError as error:
+            error.hints = (*error.hints, ENABLE)
+            raise
+
+    for one in entries("gcp", asking, "skus", ask, _following):
+        skus.sku(one)
     return Live(
         skus.quotes(asking.last.types, asking.last.places),
         frozenset(asking.regions()),
         doubts=skus.doubts(),
         new=skus.new,
         unread=skus.unread,
+        emulated=is_loopback(base),
     )
+
+
+def _following(page: Mapping[str, Any], count: int) -> Mapping[str, Any]:
+    token = page.get("nextPageToken")
+    return {"pageToken": token} if token else {}

@@ -17,8 +17,10 @@ from ...pricing import catalog
 from ...resources import Offer
 from .. import bootdata
 from ..base import OWNER_TAG, TOKEN_TAG, Finding, Instance, LaunchRequest, Survey, Traits
+from ..found import gone
 from ..ingress import Ingress
-from ..tags import holds
+from ..prepared import Zones
+from ..tags import holds, rewritten
 from . import body, check, images, labels, network, states
 from .clients import API, Google, of_operation
 from .codes import NO_NOTICE
@@ -26,8 +28,6 @@ from .sdk import load
 from .survey import choose, survey
 
 SSH_PORT = 22
-MARK_TRIES = 5
-"""How often labels are read and written until nobody has changed them in between."""
 CONSOLE = 64 * 1024
 """Characters of the serial port's output that are given at most."""
 _REST = {
@@ -62,6 +62,7 @@ class GcpProvider:
         self._ingress = Ingress(options.get("ingress", ""), environ, clock)
         self._lock = threading.Lock()
         self._known: dict[tuple[str, ...], Any] = {}
+        self._zones = Zones()
         self._notice = body.NOTICE
 
     @property
@@ -87,7 +88,7 @@ class GcpProvider:
         return check.check(self._google, self._clock, self._network, self._account)
 
     def launch(self, request: LaunchRequest) -> Instance:
-        request = self._placed(request)
+        request = self._zones.placed(request, lambda: choose(self._google, request.offer))
         offer = request.offer
         place = self._place(request)
         script = body.end_script(self._google.endpoint or API, self._account)
@@ -136,23 +137,15 @@ class GcpProvider:
         place, kind, name = states.parts(instance_id)
         if kind != "instance" or not tags:
             return
-        for left in reversed(range(MARK_TRIES)):
-            raw = self._raw(place, name)
-            if raw is None:
-                if states.fate(self._google, place, name, self._clock.wall()).state == "pending":
-                    raise TransientError(
-                        f"{instance_id} cannot be marked yet: Compute Engine does not show it",
-                        provider="gcp", vendor_code="notFound", scope="request",
-                    )  # fmt: skip
-                return
-            try:
-                self._label(place, name, raw, tags)
-                return
-            except TokenError:  # conditionNotMet
-                if not left:
-                    raise
+        rewritten(  # refused as conditionNotMet
+            lambda: self._label(place, name, tags), lambda error: isinstance(error, TokenError)
+        )
 
-    def _label(self, zone: str, name: str, raw: Any, tags: Mapping[str, str]) -> None:
+    def _label(self, zone: str, name: str, tags: Mapping[str, str]) -> None:
+        raw = self._raw(zone, name)
+        if raw is None:
+            self._must_be_gone(zone, name, "marked")
+            return
         told = labels.changed(raw.labels, tags)
         wanted = {"labels": told, "label_fingerprint": raw.label_fingerprint}
         self._google.find(
@@ -178,15 +171,17 @@ class GcpProvider:
             if kind == "firewall":  # else the next launch would find the rule that is on its way
                 network.wait(google, operation)
             return
-        if kind == "instance":  # not found may mean: not shown yet
-            fate = states.fate(google, place, name, self._clock.wall())
-            if fate.state == "pending":
-                raise TransientError(
-                    f"{instance_id} cannot be ended yet: {fate.detail}",
-                    provider="gcp",
-                    vendor_code="notFound",
-                    scope="request",
-                )
+        if kind == "instance":
+            self._must_be_gone(place, name, "ended")
+
+    def _must_be_gone(self, zone: str, name: str, done: str) -> None:
+        """Not found may mean: not shown yet. Raises TransientError then."""
+        fate = states.fate(self._google, zone, name, self._clock.wall())
+        if fate.state == "pending":
+            raise TransientError(
+                f"{fate.id} cannot be {done} yet: {fate.detail}",
+                provider="gcp", vendor_code="notFound", scope="request",
+            )  # fmt: skip
 
     def list(
         self, tags: Mapping[str, str], regions: Sequence[str] = (), everything: bool = False
@@ -251,19 +246,6 @@ class GcpProvider:
         self._forget("firewall")
         cidrs = self._ingress.networks(google.endpoint or API, fresh=True)
         return network.open_port(google, owner, self._network, cidrs, self._port)[1]
-
-    def _placed(self, request: LaunchRequest) -> LaunchRequest:
-        """Compute Engine chooses no zone: for an offer without one it is done here, once for each
-        token."""
-        offer, key = request.offer, ("zone", request.token)
-        if offer.zone:
-            return request
-        with self._lock:
-            zone = self._known.get(key)
-        zone = zone or choose(self._google, offer)
-        with self._lock:
-            self._known[key] = zone
-        return request._replace(offer=offer._replace(zone=zone))
 
     def _once(self, key: tuple[str, ...], ask: Callable[[], T]) -> T:
         """The answer to a question that this provider has asked before, or asks now."""
@@ -331,13 +313,11 @@ class GcpProvider:
 
     def _get_rest(self, instance_id: str, place: str, kind: str, name: str) -> Instance:
         if not kind:
-            nothing = states.offer_of("", "", "", {})
-            return Instance("gcp", instance_id, "gone", nothing, {})
+            return gone("gcp", instance_id)
         service, where = self._where(place, kind, name)
         raw = self._google.find(service, "get", project=self._google.project, **where)
         if raw is None:
-            nothing = states.offer_of("", "", "", {})
-            return Instance("gcp", instance_id, "gone", nothing, {}, kind=kind)
+            return gone("gcp", instance_id)._replace(kind=kind)
         told = network.tags_of(raw) if kind == "firewall" else labels.decode(raw.labels)
         return states.of_rest(place, kind, raw, told)
 

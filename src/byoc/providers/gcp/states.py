@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from ...errors import CapacityError, ProviderError
-from ...pricing import catalog
-from ...resources import Offer
-from ..base import PRICE_TAG, TOKEN_TAG, Instance
+from ..base import TOKEN_TAG, Instance
+from ..found import bare, offer
 from ..gates import address_of
 from . import body, labels
 from .clients import Google, absent, of_operation
@@ -49,18 +48,6 @@ def region_of(zone: str) -> str:
     return zone.rpartition("-")[0]
 
 
-def offer_of(zone: str, type: str, market: str, tags: Mapping[str, str]) -> Offer:
-    """The offer of something that was found, priced as it was when it was launched."""
-    region = region_of(zone)
-    found = catalog.find("gcp", region, type, market) or catalog.spec("gcp", type)
-    offer = found or Offer("gcp", region, zone, type, market, None, 0.0, 0)
-    try:
-        price: float | None = float(tags[PRICE_TAG])
-    except (KeyError, ValueError):
-        price = offer.price
-    return offer._replace(region=region, zone=zone, market=market, price=price)
-
-
 def of_instance(zone: str, raw: Any, port: int) -> Instance:
     """A machine as ``instances.get`` tells it."""
     tags = labels.decode(raw.labels)
@@ -71,6 +58,7 @@ def of_instance(zone: str, raw: Any, port: int) -> Instance:
         name = card.accelerator_type.rpartition("/")[2]
         kind = body.Kind(machine, name, card.accelerator_count)
     spot = raw.scheduling.provisioning_model == "SPOT" or raw.scheduling.preemptible
+    market = "spot" if spot else "on-demand"
     state, detail = STATES.get(raw.status, ("pending", f"its status is {raw.status}"))
     interface = next(iter(raw.network_interfaces), None)
     configs = list(interface.access_configs) if interface is not None else []
@@ -80,7 +68,7 @@ def of_instance(zone: str, raw: Any, port: int) -> Instance:
         detail = "no address yet"
     return Instance(
         "gcp", f"{zone}/{raw.name}", state,
-        offer_of(zone, str(kind), "spot" if spot else "on-demand", tags), tags,
+        offer(bare("gcp", region_of(zone), zone, str(kind), market), tags), tags,
         address=address, port=port if address else 0, user="root",
         started=when(raw.last_start_timestamp or raw.creation_timestamp),
         detail=raw.status_message or detail, origin=origin_of(raw.name, tags),
@@ -100,12 +88,10 @@ def origin_of(name: str, tags: Mapping[str, str]) -> str:
 
 def of_rest(place: str, kind: str, raw: Any, tags: Mapping[str, str]) -> Instance:
     """A disk, an address or a firewall rule that is left over."""
-    nothing = Offer("gcp", place, "", kind, "on-demand", None, 0.0, 0)
-    zone = place if kind == "disk" else ""
-    offer = nothing._replace(region=region_of(place), zone=zone) if zone else nothing
+    region, zone = (region_of(place), place) if kind == "disk" else (place, "")
     return Instance(
-        "gcp", f"{place}/{kind}/{raw.name}", "running", offer, tags, kind=kind,
-        started=when(raw.creation_timestamp),
+        "gcp", f"{place}/{kind}/{raw.name}", "running",
+        bare("gcp", region, zone, kind), tags, kind=kind, started=when(raw.creation_timestamp),
     )  # fmt: skip
 
 
@@ -119,7 +105,7 @@ def fate(google: Google, zone: str, name: str, now: float) -> Instance:
 
     An insert that is under way, or was done a moment ago, may not show its instance yet.
     """
-    unknown = Offer("gcp", region_of(zone), zone, "", "", None, 0.0, 0)
+    unknown = bare("gcp", region_of(zone), zone, "", "")
     gone = Instance("gcp", f"{zone}/{name}", "gone", unknown, {})
     operations = history(google, zone, name)
     inserted = next((o for o in operations if o.operation_type == "insert"), None)

@@ -6,7 +6,6 @@ first one is.
 
 from __future__ import annotations
 
-import email.utils
 import shlex
 from collections.abc import Callable
 from functools import partial
@@ -16,14 +15,13 @@ from ...clock import Clock
 from ...errors import ProviderError
 from ...tasks import side_by_side
 from ..base import Finding
-from . import permissions
+from ..findings import failed, skew
+from . import iam, permissions
 from .clients import Account, pages
 from .codes import translated
 from .survey import AT_ONCE, SERVICE
 
-SKEW_WARN = 60.0
-SKEW_FAIL = 300.0
-"""Seconds; beyond these OCI refuses every request."""
+_failed = partial(failed, "OCI")
 _HOME_HINT = "Identity resources are made in the home region: add --region if it is another one."
 
 
@@ -51,7 +49,7 @@ class Checker:
         try:
             return question()
         except ProviderError as error:
-            return [failed(question.__name__.strip("_").replace("_", "-"), error)]
+            return [_failed(question.__name__.strip("_").replace("_", "-"), error)]
 
     # --- who and when ------------------------------------------------------------------------
 
@@ -63,23 +61,13 @@ class Checker:
                 answer = client.list_region_subscriptions(identity.tenancy)
             regions = self._account.regions()
         except ProviderError as error:
-            return [failed("credentials", error), *self._skew(_date(error.__cause__))]
+            date = _date(error.__cause__)
+            return [_failed("credentials", error), *skew("OCI", date, self._clock)]
         message = (
             f"tenancy {identity.tenancy} by {identity.kind}, subscribed to {', '.join(regions)}"
         )
-        skew = self._skew(str(answer.headers.get("date", "")))
-        return [Finding("ok", "credentials", message), *skew]
-
-    def _skew(self, date: str) -> list[Finding]:
-        if not date:
-            return []
-        off = self._clock.wall() - email.utils.parsedate_to_datetime(date).timestamp()
-        if abs(off) <= SKEW_WARN:
-            return [Finding("ok", "clock", f"{abs(off):.0f} s off OCI's")]
-        level = "fail" if abs(off) > SKEW_FAIL else "warn"
-        way = "ahead of" if off > 0 else "behind"
-        message = f"this computer's clock is {abs(off):.0f} s {way} OCI's"
-        return [Finding(level, "clock", message, "Set it: `sudo timedatectl set-ntp true`.")]
+        off = skew("OCI", str(answer.headers.get("date", "")), self._clock)
+        return [Finding("ok", "credentials", message), *off]
 
     # --- what may be asked ---------------------------------------------------------------------
 
@@ -102,7 +90,7 @@ class Checker:
                 with translated():
                     ask()
             except ProviderError as error:
-                found.append(failed(f"permission to read {what}", error, level))
+                found.append(_failed(f"permission to read {what}", error, level))
         if found:
             return found
         message = "instances, images, networks and limits can be read; OCI has no dry run of more"
@@ -170,14 +158,6 @@ class Checker:
         return [Finding("warn", "self-end", message, _commands(tenancy, compartment))]
 
 
-def failed(subject: str, error: ProviderError, level: str = "fail") -> Finding:
-    """A finding from a refusal, with OCI's own words."""
-    remedy = " ".join(error.hints) or "Try again; the message is OCI's own."
-    code = f"{error.vendor_code}: " if error.vendor_code else ""
-    request = f" (request {error.request_id})" if error.request_id else ""
-    return Finding(level, subject, f"{code}{error.message}{request}", remedy)
-
-
 def _lets_end(statement: str, groups: set[str]) -> bool:
     text = statement.lower()
     may = "manage instance" in text or "instance_delete" in text
@@ -186,39 +166,9 @@ def _lets_end(statement: str, groups: set[str]) -> bool:
 
 def _commands(tenancy: str, compartment: str) -> str:
     """The two commands that let machines end themselves."""
-    rule = permissions.matching_rule(compartment)
     statements = ", ".join(f'"{text}"' for text in permissions.machine_policy(compartment))
-    name = permissions.DYNAMIC_GROUP
-    group = shlex.join(
-        (
-            "oci",
-            "iam",
-            "dynamic-group",
-            "create",
-            "--name",
-            name,
-            "--description",
-            "byoc",
-            "--matching-rule",
-            rule,
-        )
-    )
-    policy = shlex.join(
-        (
-            "oci",
-            "iam",
-            "policy",
-            "create",
-            "--compartment-id",
-            tenancy,
-            "--name",
-            name,
-            "--description",
-            "byoc",
-            "--statements",
-            f"[{statements}]",
-        )
-    )
+    policy = shlex.join(iam.policy(tenancy, permissions.DYNAMIC_GROUP, f"[{statements}]"))
+    group = shlex.join(iam.dynamic_group(compartment))
     return f"Run as an administrator: {group} && {policy}. {_HOME_HINT}"
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...errors import AccessError
+from ...errors import AccessError, ProviderError
 from ..table import Answer
-from .codes import CLOUD, of, translated
+from .codes import ABSENT, CLOUD, of, translated
 
 TIMEOUT = (5.0, 60.0)
 """Seconds to connect, and to wait for an answer."""
@@ -172,6 +172,17 @@ def pages(ask: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Any]:
             if not answer.next_page:
                 return found
             more = {"page": answer.next_page}
+
+
+def answered(ask: Callable[[], Any]) -> Any:
+    """What a question gives; None for OCI's word that it is not there, or may not be seen."""
+    try:
+        with translated():
+            return ask()
+    except ProviderError as error:
+        if error.vendor_code == ABSENT:
+            return None
+        raise
 
 
 def sdk() -> Any:

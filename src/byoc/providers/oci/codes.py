@@ -39,6 +39,8 @@ ACCOUNT = 3600.0
 NOT_SOLD = 86400.0
 """Which availability domain has which shape changes by the month."""
 
+ABSENT = "NotAuthorizedOrNotFound"
+"""OCI's one answer for what is not there and for what may not be seen."""
 PREEMPTED = "Preempted"
 ENDED_EARLY = "TerminatedWhileProvisioning"
 """Our own names, for what the API tells only by the state of an instance."""
@@ -52,9 +54,7 @@ _SETUP = (
     "Run `oci setup config`, or name another file or profile with BYOC_OCI_CONFIG_FILE and "
     "BYOC_OCI_PROFILE."
 )
-_POLICY = (
-    "Allow it by a policy (`byoc iam oci` prints them), or check the setting oci.compartment."
-)
+_POLICY = "Allow it by a policy (`byoc iam oci` prints them), or check the setting oci.compartment."
 _RAISE = "Ask for more under Limits, Quotas and Usage in the OCI console, or use another region."
 _COMPARTMENT_QUOTA = "Ask whoever sets the compartment's quotas, or use another compartment."
 _HOME = "Do this in the tenancy's home region."
@@ -88,7 +88,7 @@ ROWS: tuple[Row, ...] = (
         "InvalidParameter", NotOfferedError, "type@zone", NOT_SOLD,
         text=r"\bshape\b.*\b(not (supported|available|offered|found|exist|valid)|unavailable)",
     ),
-    Row("NotAuthorizedOrNotFound", NotOfferedError, "type@zone", NOT_SOLD, text=r"^\s*shape\b"),
+    Row(ABSENT, NotOfferedError, "type@zone", NOT_SOLD, text=r"^\s*shape\b"),
     # --- limits and quotas ------------------------------------------------------------------
     Row("LimitExceeded", QuotaError, "bucket", QUOTA, _RAISE),
     Row("QuotaExceeded", QuotaError, "bucket", QUOTA, _COMPARTMENT_QUOTA),
@@ -103,7 +103,7 @@ ROWS: tuple[Row, ...] = (
     Row("NotAllowed", AccessError, "cloud", ACCESS, _HOME, text=r"home region"),
     Row("NotAllowed", AccessError, "cloud", ACCESS, _POLICY),
     Row("NotAuthorized", AccessError, "cloud", ACCESS, _POLICY),
-    Row("NotAuthorizedOrNotFound", AccessError, "cloud", ACCESS, _POLICY),
+    Row(ABSENT, AccessError, "cloud", ACCESS, _POLICY),
     Row("*", AccessError, "cloud", ACCESS, RENEW, status=401),
     Row("*", AccessError, "cloud", ACCESS, _POLICY, status=403),
     Row("NotSubscribed", AccessError, "region", ACCESS),

@@ -28,10 +28,6 @@ def printed(needs: Needs, target: Target) -> Printed:
     own = [one.text(group, f"id {compartment}") for one in wanted]
     machines = permissions.machine_policy(compartment)
     name = permissions.DYNAMIC_GROUP
-    make = (
-        "oci", "iam", "dynamic-group", "create", "--name", name, "--description", "byoc",
-        "--matching-rule", permissions.matching_rule(compartment),
-    )  # fmt: skip
     reasons = [f"#   {one.verb} {one.resource}: {one.why}" for one in wanted]
     text = "\n".join(
         (
@@ -39,7 +35,7 @@ def printed(needs: Needs, target: Target) -> Printed:
             *reasons,
             _policy(tenancy, NAME, own),
             "# For machines: each may terminate itself, and no other one.",
-            shlex.join(make),
+            shlex.join(dynamic_group(compartment)),
             _policy(tenancy, name, machines),
         )
     )
@@ -56,9 +52,22 @@ def printed(needs: Needs, target: Target) -> Printed:
     )
 
 
-def _policy(tenancy: str, name: str, statements: Sequence[str]) -> str:
-    make = (
-        "oci", "iam", "policy", "create", "--compartment-id", tenancy, "--name", name,
-        "--description", "byoc", "--statements", "file:///dev/stdin",
+def dynamic_group(compartment: str) -> tuple[str, ...]:
+    """The command that makes the machines' dynamic group."""
+    return (
+        "oci", "iam", "dynamic-group", "create", "--name", permissions.DYNAMIC_GROUP,
+        "--description", "byoc", "--matching-rule", permissions.matching_rule(compartment),
     )  # fmt: skip
-    return f"{shlex.join(make)} <<'EOF'\n{json.dumps(list(statements), indent=1)}\nEOF\n"
+
+
+def policy(tenancy: str, name: str, statements: str) -> tuple[str, ...]:
+    """The command that makes a policy. ``statements``: a list as JSON, or a file's address."""
+    return (
+        "oci", "iam", "policy", "create", "--compartment-id", tenancy, "--name", name,
+        "--description", "byoc", "--statements", statements,
+    )  # fmt: skip
+
+
+def _policy(tenancy: str, name: str, statements: Sequence[str]) -> str:
+    make = shlex.join(policy(tenancy, name, "file:///dev/stdin"))
+    return f"{make} <<'EOF'\n{json.dumps(list(statements), indent=1)}\nEOF\n"

@@ -8,11 +8,11 @@ Ubuntu. Both run cloud-init.
 from __future__ import annotations
 
 import re
-import threading
 from typing import Any, NamedTuple
 
 from ...errors import NotOfferedError
 from ...resources import Offer
+from ..prepared import Prepared
 from .clients import Account, pages
 from .codes import CLOUD, SHORT, translated
 from .shapes import parse
@@ -40,25 +40,17 @@ class Images:
     def __init__(self, account: Account, chosen: str = "") -> None:
         self._account = account
         self._chosen = chosen
-        self._lock = threading.Lock()
-        self._known: dict[tuple[str, str], Image] = {}
+        self._known: Prepared[str, Image] = Prepared()
 
     def find(self, offer: Offer) -> Image:
         """The image for an offer. Raises ProviderError: NotOfferedError when none boots there."""
         shape = parse(offer.type).name
-        key = (offer.region, shape)
-        with self._lock:
-            known = self._known.get(key)
-        if known is None:
-            known = self._ask(offer, shape)
-            with self._lock:
-                known = self._known.setdefault(key, known)
-        return known
+        where = f"{offer.region}/{shape}"
+        return self._known.get(where, self._chosen, lambda: self._ask(offer, shape))[0]
 
     def forget(self) -> None:
         """Look again next time: what was found may be gone."""
-        with self._lock:
-            self._known.clear()
+        self._known.forget()
 
     def _ask(self, offer: Offer, shape: str) -> Image:
         client = self._account.client("compute", offer.region)

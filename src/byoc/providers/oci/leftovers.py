@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ...errors import ProviderError, TransientError
-from ...resources import Offer
 from ..base import ANY, OWNER_TAG, TOKEN_TAG, Instance
-from .clients import Account, pages
+from ..found import bare
+from ..table import restated
+from ..tags import holds
+from .clients import Account, answered, pages
 from .codes import CLOUD, translated
 from .launch import BOOT_VOLUME, PREFIX, TOKEN_LENGTH, name_of
-from .network import MANAGED_TAG, owned
+from .network import MANAGED_TAG
 
 _LIVING = frozenset({"PROVISIONING", "AVAILABLE", "RESTORING", "UPDATING", "TERMINATING"})
 _PARTS: tuple[tuple[str, str, str], ...] = (
@@ -37,7 +39,7 @@ def _networks(account: Account, region: str, tags: Mapping[str, str]) -> Iterabl
     for _, many, kind in _PARTS:
         for one in pages(getattr(client, f"list_{many}"), compartment_id=account.compartment):
             ours = (one.freeform_tags or {}).get(MANAGED_TAG) == "1"
-            if ours and one.lifecycle_state in _LIVING and owned(one.freeform_tags, tags):
+            if ours and one.lifecycle_state in _LIVING and holds(one.freeform_tags, tags):
                 yield _left(one, region, kind, one.freeform_tags)
 
 
@@ -61,7 +63,7 @@ def _disks(account: Account, region: str, tags: Mapping[str, str]) -> Iterable[I
     }
     for one in found:
         own = _tags_of(str(one.display_name), tags)
-        if one.display_name not in used and owned(own, tags):
+        if one.display_name not in used and holds(own, tags):
             yield _left(one, region, "disk", own)
 
 
@@ -83,7 +85,7 @@ def _tags_of(name: str, tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _left(raw: Any, region: str, kind: str, tags: Mapping[str, str] | None) -> Instance:
-    nothing = Offer(CLOUD, region, "", "", "on-demand", None, 0.0, 0)
+    nothing = bare(CLOUD, region, "", "")
     ending = raw.lifecycle_state == "TERMINATING"
     return Instance(
         CLOUD, raw.id, "ending" if ending else "running", nothing, dict(tags or {}),
@@ -104,7 +106,7 @@ def get(account: Account, id: str, word: str, region: str) -> Instance | None:
         ask = account.client("volumes", region).get_boot_volume
     else:
         ask = getattr(account.client("network", region), f"get_{_WORDS[word]}")
-    raw = _unless_gone(lambda: ask(id).data)
+    raw = answered(lambda: ask(id).data)
     if raw is None or raw.lifecycle_state == "TERMINATED":
         return None
     return _left(raw, region, kind_of(word), raw.freeform_tags)
@@ -122,7 +124,7 @@ def remove(account: Account, id: str, word: str, region: str) -> None:
     elif word == "networksecuritygroup":
         _close(client, id)
     elif word == "internetgateway":
-        gateway = _unless_gone(lambda: client.get_internet_gateway(id).data)
+        gateway = answered(lambda: client.get_internet_gateway(id).data)
         if gateway is not None:
             _unroute(account, client, gateway.vcn_id)
     _delete(lambda: getattr(client, f"delete_{_WORDS[word]}")(id))
@@ -130,24 +132,16 @@ def remove(account: Account, id: str, word: str, region: str) -> None:
 
 def _close(client: Any, group: str) -> None:
     """Let nobody in by a security group any more, also while it cannot be removed."""
-    try:
-        rules = pages(client.list_network_security_group_security_rules, group)
-    except ProviderError as error:
-        if error.vendor_code == "NotAuthorizedOrNotFound":
-            return
-        raise
-    inward = [one.id for one in rules if one.direction == "INGRESS"]
+    rules = answered(lambda: pages(client.list_network_security_group_security_rules, group))
+    inward = [one.id for one in rules or () if one.direction == "INGRESS"]
     if inward:
-        _unless_gone(
-            lambda: client.remove_network_security_group_security_rules(
-                group, {"securityRuleIds": inward}
-            )
-        )
+        closed = {"securityRuleIds": inward}
+        answered(lambda: client.remove_network_security_group_security_rules(group, closed))
 
 
 def _empty(account: Account, client: Any, vcn: str) -> None:
     """Remove the parts of a network, in the order in which they let go of each other."""
-    network = _unless_gone(lambda: client.get_vcn(vcn).data)
+    network = answered(lambda: client.get_vcn(vcn).data)
     if network is None:
         return
     _unroute(account, client, vcn)
@@ -166,26 +160,10 @@ def _unroute(account: Account, client: Any, vcn: str) -> None:
                 client.update_route_table(table.id, {"routeRules": []})
 
 
-def _unless_gone(ask: Callable[[], Any]) -> Any:
-    try:
-        with translated():
-            return ask()
-    except ProviderError as error:
-        if error.vendor_code == "NotAuthorizedOrNotFound":
-            return None
-        raise
-
-
 def _delete(act: Callable[[], Any]) -> None:
     try:
-        _unless_gone(act)
+        answered(act)
     except ProviderError as error:
         if error.vendor_code != "Conflict":
             raise
-        raise TransientError(
-            f"it is still in use: {error.message}",
-            provider=CLOUD,
-            vendor_code=error.vendor_code,
-            request_id=error.request_id,
-            scope="request",
-        ) from error
+        raise restated(error, TransientError, f"it is still in use: {error.message}") from error

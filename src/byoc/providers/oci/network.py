@@ -189,7 +189,7 @@ class _Maker:
         found = pages(
             lister, compartment_id=self._compartment, lifecycle_state="AVAILABLE", **within
         )
-        ours = [one for one in found if owned(one.freeform_tags, self._wanted.tags)]
+        ours = [one for one in found if holds(one.freeform_tags, self._wanted.tags)]
         return min(ours, key=lambda one: (one.time_created, one.id), default=None)
 
     def _route(self, table: str, gateway: str) -> None:
@@ -226,11 +226,6 @@ class _Maker:
                 self._client.remove_network_security_group_security_rules(
                     group, {"securityRuleIds": stale}
                 )
-
-
-def owned(found: Mapping[str, str] | None, tags: Mapping[str, str]) -> bool:
-    """Whether tags hold all of ``tags``."""
-    return holds(found, tags)
 
 
 _RULE = "SSH from a client of byoc"

@@ -24,24 +24,25 @@ from ...resources import Offer
 from ...tasks import side_by_side
 from .. import bootdata
 from ..base import OWNER_TAG, Finding, Instance, LaunchRequest, Survey, Traits
+from ..found import gone
 from ..ingress import Ingress, is_loopback
 from ..looking import Lookout
+from ..prepared import Zones
+from ..recent import Recent
+from ..table import restated
+from ..tags import holds, rewritten
 from . import console, ending, leftovers, states
 from .check import Checker
-from .clients import Account, no_retry, pages
-from .codes import CLOUD, translated
+from .clients import Account, answered, no_retry, pages
+from .codes import ABSENT, CLOUD, translated
 from .images import Image, Images
 from .launch import details
 from .looking import MOST, asking
-from .network import Networks, Place, Wanted, owned
+from .network import Networks, Place, Wanted
 from .survey import AT_ONCE, choose, survey
 
-SPREADING = 60.0
-"""Seconds for which OCI may not show an instance that it has just launched."""
-MARK_TRIES = 5
-"""How often tags are read and written until nobody has changed the instance in between."""
-_ABSENT = "NotAuthorizedOrNotFound"
 _CHANGED = "NoEtagMatch"
+_ENDED = frozenset({"TERMINATING", "TERMINATED"})
 _LAUNCH_HINT = "Let the user manage instance-family there; `byoc iam oci` prints the policy."
 _GONE_HINT = "Check the settings oci.image and oci.subnet, or unset them."
 
@@ -69,10 +70,10 @@ class OciProvider:
         self._networks = Networks(self._account, clock)
         self._ingress = Ingress(options.get("ingress", ""), environ, clock)
         self._lock = threading.Lock()
-        self._launched: dict[str, tuple[float, Instance]] = {}
+        self._recent = Recent("OCI", clock)
+        self._zones = Zones()
         self._lookouts: dict[str, Lookout] = {}
         self._addresses: dict[str, states.Met] = {}
-        self._chosen: dict[str, str] = {}
 
     @property
     def traits(self) -> Traits:
@@ -105,7 +106,7 @@ class OciProvider:
         """One LaunchInstance. Raises the class of OCI's refusal. OCI does not choose a domain: for
         an offer without one it is done here, once for each token."""
         self._account.require(request.offer.region)
-        request = self._placed(request)
+        request = self._zones.placed(request, lambda: self._choose(request.offer))
         offer = request.offer
         image = self._images.find(offer)
         place = self._place(offer.region, request.tags.get(OWNER_TAG, ""), request.public)
@@ -122,37 +123,19 @@ class OciProvider:
                 ).data
         except ProviderError as error:
             raise self._explained(error, offer, image, place) from error
-        if raw.lifecycle_state in {"TERMINATING", "TERMINATED"}:
+        if raw.lifecycle_state in _ENDED:
             raise TokenError(
                 f"the token stands for {raw.id}, which has ended", provider=CLOUD, scope="request"
             )
-        made = states.instance(raw, offer.region)
-        with self._lock:
-            self._launched[made.id] = (self._clock.mono(), made)
-        return made
+        return self._recent.add(states.instance(raw, offer.region))
 
-    def _placed(self, request: LaunchRequest) -> LaunchRequest:
-        offer = request.offer
-        if offer.zone:
-            return request
-        with self._lock:
-            zone = self._chosen.get(request.token, "")
-        zone = zone or choose(self._account, offer)
+    def _choose(self, offer: Offer) -> str:
+        zone = choose(self._account, offer)
         if not zone:
             raise NotOfferedError(
                 f"{offer.region} has no availability domain", provider=CLOUD, scope="region"
             )
-        with self._lock:
-            self._chosen[request.token] = zone
-        return request._replace(offer=offer._replace(zone=zone))
-
-    def _fresh(self, instance_id: str) -> Instance | None:
-        """An instance of ours that OCI's own reads may not have reached yet."""
-        with self._lock:
-            since, made = self._launched.get(instance_id, (0.0, None))
-        if made is None or self._clock.mono() - since > SPREADING:
-            return None
-        return made._replace(detail="OCI does not show it yet")
+        return zone
 
     def _place(self, region: str, owner: str, public: bool) -> Place:
         if self._subnet:
@@ -186,7 +169,7 @@ class OciProvider:
         self, error: ProviderError, offer: Offer, image: Image, place: Place
     ) -> ProviderError:
         """A launch's 404 means a missing permission or a missing thing: it is asked which."""
-        if error.vendor_code != _ABSENT or not isinstance(error, AccessError):
+        if error.vendor_code != ABSENT or not isinstance(error, AccessError):
             return error
         if not self._may_list(offer.region):
             return error  # not even that: a matter of permission, as it says
@@ -198,30 +181,20 @@ class OciProvider:
             (f"the image {image.name}", lambda: compute.get_image(image.id)),
             ("the subnet", lambda: network.get_subnet(place.subnet)),
         ):
-            if not _there(ask):
-                return BadRequestError(
-                    f"{what} is not there any more, or may not be used: {error.message}",
-                    provider=CLOUD,
-                    vendor_code=error.vendor_code,
-                    request_id=error.request_id,
-                    scope="request",
-                    hints=(_GONE_HINT,),
-                )
+            if answered(ask) is None:
+                message = f"{what} is not there any more, or may not be used: {error.message}"
+                return restated(error, BadRequestError, message, _GONE_HINT)
         for group in place.groups:
-            if not _there(lambda group=group: network.get_network_security_group(group)):
-                return TransientError(  # reaped meanwhile, and made again by the next try
-                    f"the firewall is not there any more: {error.message}",
-                    provider=CLOUD,
-                    vendor_code=error.vendor_code,
-                    request_id=error.request_id,
-                    scope="request",
-                )
+            if answered(partial(network.get_network_security_group, group)) is None:
+                message = f"the firewall is not there any more: {error.message}"
+                return restated(error, TransientError, message)  # the next try makes it again
         error.hints = (_LAUNCH_HINT,)
         return error
 
     def _may_list(self, region: str) -> bool:
         client = self._account.client("compute", region)
-        return _there(lambda: client.list_instances(self._account.compartment, limit=1))
+        ask = partial(client.list_instances, self._account.compartment, limit=1)
+        return answered(ask) is not None
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -231,12 +204,12 @@ class OciProvider:
         word, region = self._parsed(instance_id)
         if word != "instance":
             found = leftovers.get(self._account, instance_id, word, region) if word else None
-            return found or states.gone(instance_id, region)
+            return found or gone(CLOUD, instance_id, region)
         try:
             raw = self._lookout(region).look(instance_id)
         except ProviderError as error:
-            if error.vendor_code == _ABSENT and self._may_list(region):
-                return self._fresh(instance_id) or states.gone(instance_id, region)
+            if error.vendor_code == ABSENT and self._may_list(region):
+                return self._recent.get(instance_id) or gone(CLOUD, instance_id, region)
             raise
         if raw.lifecycle_state == "TERMINATED":
             self._address(raw, region)  # to forget it
@@ -291,7 +264,7 @@ class OciProvider:
         raws = [
             raw
             for raw in pages(client.list_instances, self._account.compartment)
-            if raw.lifecycle_state != "TERMINATED" and owned(raw.freeform_tags, tags)
+            if raw.lifecycle_state != "TERMINATED" and holds(raw.freeform_tags, tags)
         ]
         if len(raws) == 1:
             known = {raws[0].id: self._address(raws[0], region)}
@@ -318,21 +291,19 @@ class OciProvider:
         word, region = self._parsed(instance_id)
         if word != "instance" or not tags:
             return
-        for left in reversed(range(MARK_TRIES)):
-            try:
-                self._mark(instance_id, region, tags)
-                return
-            except ProviderError as error:
-                if error.vendor_code == _ABSENT and self._gone(instance_id, region):
-                    return
-                if error.vendor_code != _CHANGED or not left:
-                    raise
+        try:
+            rewritten(
+                partial(self._mark, instance_id, region, tags),
+                lambda error: error.vendor_code == _CHANGED,
+            )
+        except ProviderError as error:
+            self._unless_gone(error, instance_id, region)
 
     def _mark(self, instance_id: str, region: str, tags: Mapping[str, str]) -> None:
         client = self._account.client("compute", region)
         with translated():
             known = client.get_instance(instance_id)
-            if known.data.lifecycle_state in {"TERMINATING", "TERMINATED"}:
+            if known.data.lifecycle_state in _ENDED:
                 return
             wanted = {**(known.data.freeform_tags or {}), **tags}
             client.update_instance(
@@ -359,29 +330,21 @@ class OciProvider:
                     preserve_data_volumes_created_at_launch=False,
                 )
         except ProviderError as error:
-            if not (error.vendor_code == _ABSENT and self._gone(instance_id, region)):
-                raise
+            self._unless_gone(error, instance_id, region)
 
-    def _gone(self, instance_id: str, region: str) -> bool:
-        """Whether a 404 on ending it means that it is gone, and not that it may not be ended.
-
-        Raises TransientError for one that OCI does not show yet, so that it is asked for again.
-        """
-        client = self._account.client("compute", region)
-        try:
-            with translated():
-                state = client.get_instance(instance_id).data.lifecycle_state
-        except ProviderError as error:
-            if self._fresh(instance_id) is not None:
-                raise TransientError(
-                    f"OCI does not know {instance_id} yet, which it has just launched",
-                    provider=CLOUD,
-                    vendor_code=error.vendor_code,
-                    request_id=error.request_id,
-                    scope="request",
-                ) from error
-            return error.vendor_code == _ABSENT and self._may_list(region)
-        return state in {"TERMINATING", "TERMINATED"}
+    def _unless_gone(self, error: ProviderError, instance_id: str, region: str) -> None:
+        """Raise a refusal again, unless it is a 404 that means that the instance is no more, and
+        not that this may not be done; as TransientError when OCI does not show it yet."""
+        if error.vendor_code != ABSENT:
+            raise error
+        found = answered(partial(self._account.client("compute", region).get_instance, instance_id))
+        if found is None:
+            self._recent.check(instance_id, error)
+            ended = self._may_list(region)
+        else:
+            ended = found.data.lifecycle_state in _ENDED
+        if not ended:
+            raise error
 
     def _parsed(self, id: str) -> tuple[str, str]:
         """The kind and the region that an OCID tells; an empty kind for what is none of ours."""
@@ -391,15 +354,3 @@ class OciProvider:
         word = parts[1]
         known = word == "instance" or leftovers.kind_of(word)
         return (word if known else ""), self._account.region_of(parts[3])
-
-
-def _there(ask: Any) -> bool:
-    """Whether a question about something is answered; its 404 means no."""
-    try:
-        with translated():
-            ask()
-    except ProviderError as error:
-        if error.vendor_code == _ABSENT:
-            return False
-        raise
-    return True

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ...errors import AccessError, ProviderError
-from ...pricing import catalog
 from ...resources import Offer
-from ..base import PRICE_TAG, TOKEN_TAG, Instance
+from ..base import TOKEN_TAG, Instance
+from ..found import bare, offer
 from ..gates import address_of
 from ..table import Answer
-from .clients import Account, pages
-from .codes import CLOUD, ENDED_EARLY, PREEMPTED, of, translated
+from .clients import Account, answered, pages
+from .codes import CLOUD, ENDED_EARLY, PREEMPTED, of
 from .shapes import type_of
 
 USER = "root"
@@ -53,7 +53,7 @@ def instance(raw: Any, region: str, met: Met = NOWHERE, port: int = 22) -> Insta
         provider=CLOUD,
         id=raw.id,
         state=state,
-        offer=offer(raw, region),
+        offer=offer(_told(raw, region), raw.freeform_tags or {}),
         tags=dict(raw.freeform_tags or {}),
         address=address,
         port=port if address else 0,
@@ -65,31 +65,14 @@ def instance(raw: Any, region: str, met: Met = NOWHERE, port: int = 22) -> Insta
     )
 
 
-def offer(raw: Any, region: str) -> Offer:
-    """What was rented, from the catalogue by its type; the price is the one of its tag."""
+def _told(raw: Any, region: str) -> Offer:
     config = raw.shape_config
     ocpus = config.ocpus if config else None
     memory = config.memory_in_gbs if config else None
-    name = type_of(str(raw.shape), ocpus, memory)
     market = "spot" if raw.preemptible_instance_config else "on-demand"
-    found = (
-        catalog.find(CLOUD, region, name, market)
-        or catalog.spec(CLOUD, name)
-        or Offer(CLOUD, region, "", name, market, None, ocpus or 0.0, int((memory or 0) * 1024))
-    )
-    price = _price((raw.freeform_tags or {}).get(PRICE_TAG, ""))
-    return found._replace(
-        region=region,
-        zone=str(raw.availability_domain),
-        market=market,
-        price=found.price if price is None else price,
-    )
-
-
-def gone(id: str, region: str, detail: str = "") -> Instance:
-    """One that is not there."""
-    nothing = Offer(CLOUD, region, "", "", "on-demand", None, 0.0, 0)
-    return Instance(CLOUD, id, "gone", nothing, {}, detail=detail)
+    name = type_of(str(raw.shape), ocpus, memory)
+    found = bare(CLOUD, region, str(raw.availability_domain), name, market)
+    return found._replace(cpus=ocpus or 0.0, memory=int((memory or 0) * 1024))
 
 
 def ended(account: Account, raw: Any, region: str) -> Instance:
@@ -149,19 +132,9 @@ def addresses(account: Account, region: str, instance_id: str = "") -> dict[str,
 
 
 def _met_at(network: Any, card: str) -> Met:
-    try:
-        with translated():
-            found = network.get_vnic(card).data
-            tags, inside = found.freeform_tags or {}, str(found.private_ip or "")
-            return Met(address_of(str(found.public_ip or ""), inside, tags), inside)
-    except ProviderError as error:
-        if error.vendor_code == "NotAuthorizedOrNotFound":
-            return NOWHERE  # its instance has just ended
-        raise
-
-
-def _price(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    answer = answered(lambda: network.get_vnic(card))
+    if answer is None:
+        return NOWHERE  # its instance has just ended
+    found = answer.data
+    inside = str(found.private_ip or "")
+    return Met(address_of(str(found.public_ip or ""), inside, found.freeform_tags or {}), inside)
