@@ -25,8 +25,9 @@ from byoc.fleet.ledger import seen_of
 from byoc.fleet.listing import forged
 from byoc.fleet.patrol import pause_after
 from byoc.fleet.recall import Recall
-from byoc.fleet.rent import Wish, launch_token
+from byoc.fleet.rent import launch_token
 from byoc.fleet.sweep import RECENT
+from byoc.fleet.workshop import Wish
 from byoc.placement.ladder import Snapshot, ladder
 from byoc.providers.base import (
     EXPIRES_TAG,

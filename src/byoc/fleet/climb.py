@@ -29,8 +29,9 @@ from ..state import Attempt, Refusal
 from .hedge import Lap, Race, width
 from .held import Held
 from .recall import PASSING
-from .rent import Failed, Wish, Workshop, rent, told
+from .rent import Failed, rent, told
 from .route import Route
+from .workshop import Wish, Workshop
 
 MAX_RUNGS = 64
 """Most rungs that one acquire tries: two minutes of refusals at two seconds each, after which a
@@ -352,10 +353,10 @@ class Climb:
             first = failures[0][1]
             if len(failures) == 1 or isinstance(first, AS_THEY_ARE):
                 return first
-        many, hints = f"{len(failures)}", ()
+        many, hints = f"{len(failures)}", list[str]()
         if len(self._tried) >= MAX_RUNGS < len(self._route.ladder.rungs):
             many = f"first {len(failures)} of {len(self._route.ladder.rungs)}"
-            hints = ("run it again for the others: what was refused is left out for a while",)
+            hints.append("run it again for the others: what was refused is left out for a while")
         also = f"see `byoc why {wish.run}` for each answer, or allow more clouds or regions"
         return PlacementError(
             f"none of the {many} offers that could hold {wish.resources.describe()} "

@@ -34,12 +34,13 @@ from .passed import note_passed
 from .patrol import Patrol
 from .ports import Dialer, Reporter, Stop, never, target_of
 from .registry import registry
-from .rent import Wish, Workshop, hold, reach, told
+from .rent import hold, reach, told
 from .route import Demand, Route, Router
 from .sights import Sight, capacity
 from .sweep import Swept
 from .watch import Row, Watch
 from .ways import Way, Ways
+from .workshop import Wish, Workshop
 
 __all__ = ["Fleet", "Row", "Sight", "open_fleet"]
 
@@ -62,9 +63,8 @@ class Fleet(Watch, Gangs):
         ids: Ids = IDS,
     ) -> None:
         super().__init__(settings, journal, providers, reporter, clock)
-        self._shop = Workshop(
-            settings, journal, providers, dialer, reporter, clock, ids, self._book
-        )
+        parts = (ids, self._book, self._closing)
+        self._shop = Workshop(settings, journal, providers, dialer, reporter, clock, *parts)
         self._router = Router(settings, journal, providers, reporter, clock)
         self._told_runs: set[str] = set()
         self._names: tuple[str, ...] = ()

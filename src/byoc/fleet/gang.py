@@ -19,9 +19,10 @@ from .held import Held
 from .ledger import row_of
 from .locks import UseLock, key_of
 from .ports import Reporter, Stop, never
-from .rent import Failed, Wish, Workshop, rent, told
+from .rent import Failed, rent, told
 from .route import Route
 from .sweep import Swept
+from .workshop import Wish, Workshop
 
 AT_ONCE = 64
 """Instances of a gang that are launched side by side: each is a thread that mostly waits."""

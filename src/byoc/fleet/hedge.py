@@ -31,7 +31,8 @@ from ..tasks import attempt
 from .held import Held
 from .ports import Reporter
 from .recall import Recall
-from .rent import Failed, Wish, Workshop, rent, told
+from .rent import Failed, rent, told
+from .workshop import Wish, Workshop
 
 BEATEN = "beaten"
 """Outcome of an attempt that was ended because another of the same hedge was ready first."""

@@ -15,7 +15,7 @@ from ..placement.match import gpu_rank
 from ..placement.memory import Memory
 from ..placement.told import Told
 from ..resources import Offer
-from .rent import Wish, Workshop
+from .workshop import Wish, Workshop
 from .route import Route
 
 MOST = 8

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import threading
-from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 
-from ..clock import IDS, Clock, Ids
 from ..errors import (
     BootError,
     Error,
@@ -27,43 +20,18 @@ from ..providers.base import (
     HostKey,
     Instance,
     LaunchRequest,
-    Provider,
 )
 from ..providers.gates import INSIDE_TAG
-from ..resources import Offer, Resources
-from ..settings import Settings
-from ..state import Attempt, Intent, Journal
-from ..tasks import side_by_side
+from ..resources import Offer
+from ..state import Attempt, Intent
 from .acceptance import Case, accept
-from .admitting import Admitting
-from .book import Book
-from .boot import Boot, Patience, Tools
+from .boot import Boot, Patience
 from .boot import Reached as Answer
-from .closing import Closing
-from .ending import Ender, follow
-from .events import (
-    ENDING,
-    HELD,
-    UNSURE,
-    Adopted,
-    Command,
-    Found,
-    GaveUp,
-    Launched,
-    Life,
-    Reached,
-    Refuse,
-    Wanted,
-)
-from .events import Closing as Settling
-from .held import Held, Surroundings
-from .leases import Keeper, granted
-from .ledger import seen_of
+from .events import HELD, Adopted, GaveUp, Reached, Refuse, Wanted
+from .held import Held
+from .leases import granted
 from .locks import UseLock, key_of
-from .pace import Pace
-from .policy import Policy
-from .ports import Dialer, Reporter, Stop
-from .ways import WayOf, Ways
+from .workshop import Wish, Workshop
 
 CONSOLE_LINES = 20
 """Lines of a dead machine's console that are kept: a kernel's or cloud-init's last words."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ..clock import IDS, Clock, Ids
+from ..clock import Clock, Ids
 from ..errors import ProviderError
 from ..providers.base import OWNER_TAG, TOKEN_TAG, Instance, Provider
 from ..resources import Offer, Resources
@@ -33,7 +33,6 @@ from .ways import WayOf, Ways
 
 SETTLED_AT_ONCE = 8
 """Instances that are looked after side by side at the end; each is a request or two."""
-
 TRAILING = 90.0
 """Seconds that the end of a fleet waits for launches that were given up: a cloud's SDK waits up to
 a minute for an answer, and ending what came of it is a request or two."""
@@ -55,8 +54,8 @@ class Wish(NamedTuple):
 
 
 class Workshop:
-    """What climbing and attaching work with: the parts of one fleet. ``book``: leads the lives.
-    ``trailing``: threads of launches that were beaten by another one, which end what they made."""
+    """What climbing and attaching work with: the parts of one fleet. ``book``: leads the lives;
+    ``closing``: the firewalls. ``trailing``: threads of launches that were beaten by another one, which end what they made."""
 
     def __init__(
         self,
@@ -66,21 +65,21 @@ class Workshop:
         dialer: Dialer,
         reporter: Reporter,
         clock: Clock,
-        ids: Ids = IDS,
-        book: Book | None = None,
+        ids: Ids,
+        book: Book,
+        closing: Closing,
     ) -> None:
         self.settings = settings
         self.journal = journal
         self.providers = providers
-        self.closing = Closing(settings.home, journal, providers, reporter, clock)
-        self.dialer: Dialer = Admitting(dialer, self.closing, clock)
+        self.closing = closing
+        self.dialer: Dialer = Admitting(dialer, closing, clock)
         self.way_of: WayOf = Ways(settings)
         self.reporter = reporter
         self.clock = clock
         self.ids = ids
-        policy = Policy(max_instances=settings.max_instances)
-        self.book = book or Book(settings.home, journal, clock, policy)
-        self._tools = Tools(self.dialer, reporter, clock, ids, self.book, Pace(clock))
+        self.book = book
+        self._tools = Tools(self.dialer, reporter, clock, ids, book, Pace(clock))
         self.leases = Keeper(reporter, clock)
         self.trailing: list[threading.Thread] = []
 

@@ -10,13 +10,16 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..clock import Clock
 from ..errors import AccessError, ThrottleError, TransientError
 from ..pricing.catalog import Snapshot
+from ..pricing.refresh.quotes import Doubt, Key, Live, Quote
+from ..resources import Offer
+from .ingress import is_loopback
 
 T = TypeVar("T")
 
@@ -48,6 +51,34 @@ class Asking(NamedTuple):
         return sorted({place[0] for place in self.last.places})
 
 
+class Parts(Protocol):
+    """What read a list that has prices of parts, the same in all its places or by region."""
+
+    unread: int
+
+    @property
+    def new(self) -> tuple[str, ...]:
+        """What is listed and nothing is made of."""
+
+    def quotes(self, types: Mapping[str, Offer], places: Iterable[Key]) -> dict[Key, Quote]:
+        """A quote for each of these places whose parts all have prices."""
+
+    def doubts(self) -> tuple[Doubt, ...]:
+        """Prices that cannot be."""
+
+
+def live_of(asking: Asking, parts: Parts, url: str) -> Live:
+    """What a list of parts, read from that address, makes of the catalogue's places."""
+    return Live(
+        parts.quotes(asking.last.types, asking.last.places),
+        frozenset(asking.regions()),
+        doubts=parts.doubts(),
+        new=parts.new,
+        unread=parts.unread,
+        emulated=is_loopback(url),
+    )
+
+
 def again(clock: Clock, ask: Callable[[], T]) -> T:
     """What ``ask`` gives, asked again where that may help."""
     for turn in range(TRIES - 1):
@@ -68,7 +99,8 @@ def entries(
     """The entries of a list, page after page. ``items``: where a page has them. ``ask``: what a
     query such as ``page=2`` is answered with. ``following``: what the next page is asked by, after
     a page and so many entries in all; nothing after the last. Raises ProviderErrors."""
-    query, seen, count = "", set(), 0
+    query, count = "", 0
+    seen: set[str] = set()
     while query not in seen:
         if len(seen) == MOST_PAGES:
             raise broken(cloud, f"it has more than {MOST_PAGES} pages")

@@ -8,8 +8,7 @@ from typing import Any
 from ...errors import AccessError
 from ...pricing.refresh.quotes import Live
 from ...pricing.refresh.skus import SERVICE, Skus
-from ..ingress import is_loopback
-from ..lists import Asking, entries
+from ..lists import Asking, entries, live_of
 from .clients import Google
 
 API = "https://cloudbilling.googleapis.com"
@@ -34,14 +33,7 @@ def live(asking: Asking) -> Live:
 
     for one in entries("gcp", asking, "skus", ask, _following):
         skus.sku(one)
-    return Live(
-        skus.quotes(asking.last.types, asking.last.places),
-        frozenset(asking.regions()),
-        doubts=skus.doubts(),
-        new=skus.new,
-        unread=skus.unread,
-        emulated=is_loopback(base),
-    )
+    return live_of(asking, skus, base)
 
 
 def _following(page: Mapping[str, Any], count: int) -> Mapping[str, Any]:

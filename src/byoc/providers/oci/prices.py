@@ -7,8 +7,7 @@ from typing import Any
 
 from ...pricing.refresh.products import Products
 from ...pricing.refresh.quotes import Live
-from ..ingress import is_loopback
-from ..lists import Asking, entries, fetched
+from ..lists import Asking, entries, fetched, live_of
 from .codes import CLOUD
 
 API = "https://apexapps.oracle.com"
@@ -25,18 +24,9 @@ def live(asking: Asking) -> Live:
     def ask(query: str) -> bytes:
         return fetched(CLOUD, f"{base}&{query}" if query else base, asking.environ)
 
-    for one in entries(CLOUD, asking, "items", ask, _following):
+    def following(page: Mapping[str, Any], count: int) -> Mapping[str, Any]:
+        return {"offset": count} if page.get("hasMore") else {}
+
+    for one in entries(CLOUD, asking, "items", ask, following):
         products.product(one)
-    return Live(
-        products.quotes(asking.last.types, asking.last.places),
-        frozenset(asking.regions()),
-        doubts=products.doubts(),
-        new=products.new,
-        unread=products.unread,
-        emulated=is_loopback(base),
-    )
-
-
-def _following(page: Mapping[str, Any], count: int) -> Mapping[str, Any]:
-    """Oracle sends all at once; its servers' pages go by offsets."""
-    return {"offset": count} if page.get("hasMore") else {}
+    return live_of(asking, products, base)
