@@ -405,6 +405,7 @@ def test_without_a_cloud_those_that_can_be_asked_are(prices: Run) -> None:
     assert said.code == 0 and "aws: left out: " in said.out and "gcp: " in said.out
     named = prices("prices", "refresh", "--cloud", "aws")
     assert named.code == 4 and "error: aws: " in named.err and "hint: " in named.err
+    assert "the last prices of aws are kept" in named.err
 
 
 @pytest.mark.parametrize(

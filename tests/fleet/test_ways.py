@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from byoc.cli.commands.check import _way
-from byoc.errors import HostKeyError, PlacementError, SettingsError
+from byoc.errors import HostKeyError, PlacementError, SettingsError, TransientError
+from byoc.fleet.dial import SshDialer
 from byoc.fleet.ways import Way, Ways
 from byoc.providers.base import LaunchRequest
 from byoc.providers.gates import INSIDE_TAG
@@ -117,6 +119,26 @@ def test_nothing_is_launched_while_the_way_is_shut(world: World, error: Any) -> 
         world.fleet().acquire(SMALL, "run-1")
     assert "launch" not in world.cloud.calls
     assert world.fleet().journal.intents() == []
+
+
+def test_a_jump_host_that_does_not_answer_is_of_the_whole_cloud(world: World) -> None:
+    """It stands before all offers of a cloud: it is asked for once, nothing is launched, and the
+    error is what it is, with a next step."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    way = Way(False, Jump("me", "127.0.0.1", port, KEY))
+    dialer = SshDialer(world.home, way_of=lambda cloud: way)
+    asked: list[str] = []
+
+    def ready(cloud: str) -> None:
+        asked.append(cloud)
+        dialer.ready(cloud)
+
+    world.dialer.ready = ready  # type: ignore[method-assign]
+    with pytest.raises(TransientError, match="jump host me@127") as told:
+        world.fleet().acquire(SMALL, "run-1")
+    assert asked == ["sim"] and "launch" not in world.cloud.calls
+    assert told.value.hints and told.value.scope == "cloud"
 
 
 def test_a_missing_part_stops_the_launch(world: World) -> None:

@@ -159,3 +159,18 @@ def test_an_unreadable_folder_is_named(tmp_path: Path) -> None:
             selection.select(tmp_path)
     finally:
         (tmp_path / "closed").chmod(0o700)
+
+
+@needs_git
+@pytest.mark.parametrize("work_tree", [True, False])
+def test_byocs_own_data_stay(tmp_path: Path, work_tree: bool) -> None:
+    """A data folder of byoc's within the project, whatever it is called, does not travel; a file of
+    the user's that is called as its journal is does, and so does what .byocignore asks for."""
+    if work_tree:
+        git(tmp_path, "init")
+    write(tmp_path, "a.py", "mine/state/journal.db", "b/home/owner", "b/home/state/journal.db")
+    write(tmp_path, "b/home/keys/id_ed25519", "b/home/logs/run-1.log", "b/homework.py")
+    chosen = selection.select(tmp_path)
+    assert chosen == (("a.py", "b/homework.py", "mine/state/journal.db"), ())
+    write(tmp_path, ".byocignore", text="!b/home/logs/run-1.log\n")
+    assert "b/home/logs/run-1.log" in files(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -360,3 +361,12 @@ def test_doubts_of_the_lists_are_passed_on() -> None:
     doubt = Doubt("r1", "big", OD, "two prices")
     odd = live(dict(USUAL))._replace(doubts=(doubt,))
     assert merge("aws", catalog.parse("aws", LAST), odd, DAY).doubts == (doubt,)
+
+
+def test_reading_stays_quick() -> None:
+    """A refreshed file, its packaged one beside it, is read in far less than the 30 ms that a cold
+    query may take."""
+    put(GOOD)
+    began = time.process_time()
+    assert catalog.in_use("oci").own
+    assert time.process_time() - began < 0.03

@@ -130,7 +130,10 @@ def _asks(console: Console, settings: Settings, reference: str) -> Sequence[Ask]
     else:
         asks = _of_module(opened.program, opened.asked)
     if not asks:
-        raise InvalidError(f"{reference} has no functions of an App")
+        raise InvalidError(
+            f"{reference} names nothing that runs on instances",
+            hints=(f"name a function or a class of it, or give {typed.target} alone",),
+        )
 
     def nothing(_: Any) -> tuple[int, Any]:
         return 0, None

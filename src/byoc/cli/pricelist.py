@@ -213,7 +213,8 @@ def _tell(console: Console, one: Outcome) -> None:
         if one.left:
             console.data(f"{one.cloud}: left out: {one.error.message}")
             return
-        console.error(f"{one.cloud}: {one.error.message}; the last prices are kept")
+        console.error(f"{one.cloud}: {one.error.message}")
+        console.say(f"the last prices of {one.cloud} are kept")
         for hint in one.error.hints:
             console.hint(hint)
         return

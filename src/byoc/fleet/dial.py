@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ..clock import SYSTEM, Clock
-from ..errors import ConnectionLostError, SettingsError
+from ..errors import ConnectionLostError, SettingsError, TransientError
 from ..limits import CONNECT_TIMEOUT, SILENCE_LIMIT
 from ..providers.base import HostKey
 from ..transport import keys, ssh
@@ -50,8 +50,15 @@ class SshDialer:
     def ready(self, cloud: str) -> None:
         """See :class:`Dialer`; no request where machines are met straight."""
         jump = self._way_of(cloud).jump
-        if jump is not None:
+        if jump is None:
+            return
+        try:
             self._jumper.ready(jump, CONNECT_TIMEOUT)
+        except ConnectionLostError as error:  # of no offer more than of any other one of the cloud
+            hints = ("see that it is up and that this computer reaches it, or set jump anew",)
+            raise TransientError(
+                error.message, provider=cloud, scope="cloud", hints=hints
+            ) from error
 
     def close(self) -> None:
         """End the connections to jump hosts."""
@@ -169,7 +176,10 @@ def _check(tunnel: Tunnel, jump: Jump, target: Target) -> None:
     if tunnel.forbidden:
         raise SettingsError(
             f"the jump host {jump} forbids the way to {target.address}: {tunnel.refused}",
-            hints=("set AllowTcpForwarding (and PermitOpen) in its sshd_config",),
+            hints=(
+                "set AllowTcpForwarding (and PermitOpen) in its sshd_config",
+                "or log in as its image's own user: cloud images let root forward nothing",
+            ),
         )
 
 

@@ -92,15 +92,21 @@ def passing(error: ProviderError) -> bool:
     return isinstance(error, (TransientError, ThrottleError))
 
 
-def end_and_wait(provider: Provider, instance_id: str, clock: Clock, seconds: float) -> Instance:
-    """End an instance that is in no journal, and watch until its provider says that it is gone.
+def end_and_wait(
+    provider: Provider, instance_id: str, clock: Clock, seconds: float, *, asked: bool = False
+) -> Instance:
+    """End an instance without its journal, and watch until its provider says that it is gone.
 
-    One that goes on as if nobody had asked is asked again. Returns its last look, whose state is
-    not ``gone`` when it has not ended after ``seconds``. Raises what the provider raises when it
-    does not accept the request.
+    ``asked``: its cloud has accepted its end already. One that goes on as if nobody had asked is
+    asked again. Returns its last look, whose state is not ``gone`` when it has not ended after
+    ``seconds``. Raises what the provider raises when it does not accept the request, or cannot be
+    asked any more.
     """
     alone = _Alone(provider.name, instance_id, clock, seconds)
-    last = follow(alone, provider, clock, alone.tell(Ended(instance_id)))
+    commands = alone.tell(Ended(instance_id))
+    if asked:
+        commands = alone.tell(EndAccepted(instance_id))
+    last = follow(alone, provider, clock, commands)
     return last if last is not None else provider.get(instance_id)
 
 

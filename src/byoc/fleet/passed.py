@@ -15,8 +15,8 @@ from ..placement.match import gpu_rank
 from ..placement.memory import Memory
 from ..placement.told import Told
 from ..resources import Offer
-from .workshop import Wish, Workshop
 from .route import Route
+from .workshop import Wish, Workshop
 
 MOST = 8
 """Rows that one run is told: one for each cloud and cause."""

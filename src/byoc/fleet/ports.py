@@ -63,7 +63,7 @@ class Dialer(Protocol):
         there is one: its jump host lets us in. For before a launch.
 
         Raises SettingsError when a setting is missing or wrong, HostKeyError when another machine
-        answers in the jump host's place, ConnectionLostError when it does not answer.
+        answers in the jump host's place, TransientError of the whole cloud when it does not answer.
         """
 
     def preload(self) -> None:

@@ -12,19 +12,17 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ..errors import ProviderError, ThrottleError, TransientError
-from ..limits import BOOT_POLL_MAX
+from ..errors import ProviderError
 from ..providers.base import TOKEN_TAG, Instance, Provider
 from ..tasks import side_by_side
 from .audit import Audit, Auditor, Item
+from .ending import end_and_wait, passing
 from .locks import UseLock
-from .policy import ACCEPT_WAIT, ASK_AGAIN, END_WAIT, MAX_ENDS
+from .policy import ACCEPT_WAIT, END_PAUSE, END_PAUSE_MAX, END_WAIT, MAX_ENDS
 from .reap import LIVE, NAMED, Verdict
 
 SEEN_AT_ONCE = 16
 """Instances that are watched while they end."""
-_PAUSE = 0.2
-"""Seconds before a cloud is asked again; doubles."""
 
 ENDED = "ended"
 """It is gone."""
@@ -143,38 +141,28 @@ class Reaper:
 
     def _accepted(self, provider: Provider, thing: str, patience: float = ACCEPT_WAIT) -> None:
         """Have a cloud accept an end. Raises what it raises, after ``patience`` at the latest."""
-        deadline, pause = self._clock.mono() + patience, _PAUSE
+        deadline, pause = self._clock.mono() + patience, END_PAUSE
         while True:
             try:
                 provider.terminate(thing)
                 return
-            except (TransientError, ThrottleError):
-                if self._clock.mono() + pause > deadline:
+            except ProviderError as error:
+                if not passing(error) or self._clock.mono() + pause > deadline:
                     raise
             self._clock.sleep(pause)
-            pause = min(pause * 2, BOOT_POLL_MAX)
+            pause = min(pause * 2, END_PAUSE_MAX)
 
     def _see(self, item: Item) -> Done:
         """Watch an instance end; one that goes on as if nobody had asked is asked again."""
-        provider = self._provider(item)
-        deadline, pause = self._clock.mono() + END_WAIT, _PAUSE
-        again, patience = self._clock.mono() + ASK_AGAIN, ASK_AGAIN
-        trouble = ""
-        while self._clock.mono() < deadline:
-            try:
-                now = provider.get(item.thing.id)
-                if now.state == "gone":
-                    self._note(item, state="gone", ended=self._clock.wall(), detail=now.detail)
-                    return Done(item, ENDED, now.detail)
-                if now.state in ("pending", "running") and self._clock.mono() >= again:
-                    patience *= 2
-                    again = self._clock.mono() + patience
-                    provider.terminate(item.thing.id)
-            except ProviderError as error:
-                trouble = error.message
-            self._clock.sleep(pause)
-            pause = min(pause * 2, BOOT_POLL_MAX)
-        return Done(item, ENDING, trouble or f"not gone after {END_WAIT:.0f} s")
+        thing, provider = item.thing.id, self._provider(item)
+        try:
+            now = end_and_wait(provider, thing, self._clock, END_WAIT, asked=True)
+        except ProviderError as error:
+            return Done(item, ENDING, error.message)
+        if now.state != "gone":
+            return Done(item, ENDING, f"not gone after {END_WAIT:.0f} s")
+        self._note(item, state="gone", ended=self._clock.wall(), detail=now.detail)
+        return Done(item, ENDED, now.detail)
 
     def _note(self, item: Item, **changes: str | float | None) -> None:
         """In the journal, where it is one of this data folder's own."""

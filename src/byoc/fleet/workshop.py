@@ -55,7 +55,8 @@ class Wish(NamedTuple):
 
 class Workshop:
     """What climbing and attaching work with: the parts of one fleet. ``book``: leads the lives;
-    ``closing``: the firewalls. ``trailing``: threads of launches that were beaten by another one, which end what they made."""
+    ``closing``: the firewalls. ``trailing``: threads of launches that were beaten by another one,
+    which end what they made."""
 
     def __init__(
         self,

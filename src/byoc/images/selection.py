@@ -49,6 +49,7 @@ _SECRET_FILES = """
     credentials.json application_default_credentials.json service-account*.json
     service_account*.json secrets.toml secrets.y*ml secrets.json *.tfstate
 """
+_JOURNAL = "state/journal.db"
 _SECRET_LOOKALIKES = "*.pub *.example *.sample *.template *.dist"
 
 
@@ -82,8 +83,11 @@ def select(folder: Path, limit: int = MAX_FILES) -> Selection:
         base |= {path for path in every if matcher.decide(path) is False}
     _check_count(len(base), folder, limit)
     files, withheld = [], []
+    own = _data_folders(base)
     for path in sorted(base):
         decision = matcher.decide(path)
+        if decision is None and path.startswith(own):
+            continue
         if decision is None and looks_secret(path):
             withheld.append(path)
         elif decision is not True:
@@ -125,6 +129,13 @@ def _enter(folder: Path, path: str, matcher: FilePatternMatcher) -> bool:
     if matcher.decide(path) is True or path.rpartition("/")[2] in _TOOL_DIRS:
         return False
     return not os.path.exists(folder / path / "pyvenv.cfg")  # a virtual environment of any name
+
+
+def _data_folders(paths: set[str]) -> tuple[str, ...]:
+    """byoc's own, as ``BYOC_HOME=$PWD/anything`` makes them: nobody's program needs the journal,
+    which changes while it would be sent."""
+    found = (path[: -len(_JOURNAL)] for path in paths if path.endswith(f"/{_JOURNAL}"))
+    return tuple(home for home in found if f"{home}owner" in paths)
 
 
 def _is_product(path: str) -> bool:

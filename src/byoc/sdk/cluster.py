@@ -157,7 +157,10 @@ def get_cluster_info() -> ClusterInfo:
     if found is None:
         raise InvalidError(
             "this process is not a container of a gang",
-            hints=("declare one: @app.function(nodes=2), and ask inside the function",),
+            hints=(
+                "declare one: @app.function(nodes=2), and ask inside the function",
+                "with nodes=1, or --nodes 1, a function runs alone, without a gang",
+            ),
         )
     ips = os.environ.get(_IPS, "").split(",")
     return ClusterInfo(int(found), os.environ.get(_NAME, ""), ips)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Annotated
 
 import typer
@@ -38,7 +39,7 @@ def down(
     with instances.watched(settings, console) as watch:
         running = watch.journal.runs(status="running")
         named = {one: named_by(running, one) for one in ids or ()}
-        runs = [run for run in running if all or any(run in found for found in named.values())]
+        runs = running if all else list(dict.fromkeys(chain.from_iterable(named.values())))
         cancelled = [run for run in runs if drivers.cancel(run, settings, SYSTEM)]
         for run in cancelled:
             console.say(f"cancelled {run.id}")

@@ -44,10 +44,10 @@ PARTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"Nvidia Tesla A100 80GB GPU", "gpu A100-80GB"),
         (r"Nvidia Tesla A100 GPU", "gpu A100-40GB"),
         (r"Nvidia L4 GPU", "gpu L4"),
-        (r"Nvidia H100 80GB (Mega|Plus) GPU", "gpu H100-MEGA"),
+        (r"Nvidia H100 (80GB )?(Mega|Plus)( 80GB)? GPU", "gpu H100-MEGA"),
         (r"Nvidia H100 80GB GPU", "gpu H100"),
         (r"Nvidia H200( 141GB)? GPU", "gpu H200"),
-        (r"(Nvidia )?RTX (PRO )?6000 96GB( GPU)?", "gpu RTX-PRO-6000"),
+        (r"(G4 )?(Nvidia )?RTX (PRO )?6000 96GB( GPU)?", "gpu RTX-PRO-6000"),
         (r"A4 Nvidia B200 \(1 gpu slice\)", "gpu A4-SLICE"),
         (r"SSD backed Local Storage", "ssd"),
     )

@@ -14,6 +14,7 @@ from .clients import Google
 API = "https://cloudbilling.googleapis.com"
 QUERY = "currencyCode=USD&pageSize=5000"
 """The most SKUs of a page that there may be."""
+FORBIDDEN = 403
 ENABLE = "Run `gcloud services enable cloudbilling.googleapis.com`."
 
 
@@ -28,7 +29,8 @@ def live(asking: Asking) -> Live:
         try:
             return str(google.http("GET", f"{base}&{query}" if query else base).text)
         except AccessError as error:
-            error.hints = (*error.hints, ENABLE)
+            if getattr(error.__cause__, "code", 0) == FORBIDDEN:  # logged in, but not let in
+                error.hints = (*error.hints, ENABLE)
             raise
 
     for one in entries("gcp", asking, "skus", ask, _following):
