@@ -22,9 +22,9 @@ from tools.house.source import FUNCTION, Finding, Module, load
 MAX_LINES, MAX_COMPLEXITY, MAX_PARAMETERS, MAX_FILE = 60, 15, 10, 700
 LONG, BRANCHY = 50, 10
 """Functions beyond these are rare; the budgets limit their share."""
-TABLES = ("codes", "permissions", "selfend")
-"""Modules of an adapter that are data: their length follows the vendor's documents; or a program
-that is sent to the machine as text."""
+TABLES = ("codes", "iam", "permissions", "selfend")
+"""Modules of an adapter that are data: their length follows the vendor's documents; a policy's text
+for its command line; or a program that is sent to the machine as text."""
 MAX_BLIND, MAX_PROVIDER_METHODS, MAX_ADAPTER = 5, 9, 2100
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,12 +156,32 @@ def test_no_policy_passes_a_role_or_says_more_than_it_may() -> None:
 # --- enforced by the emulated accounts ---------------------------------------------------------
 
 
+class Accounts:
+    """One emulated account at a time, kept for as long as tests ask for the same cloud's."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._open: Account | None = None
+
+    def of(self, cloud: str) -> Account:
+        if self._open is None or self._open.name != cloud:
+            self._stack.close()
+            self._open = self._stack.enter_context(opened(f"emulated-{cloud}"))
+            self._open.placed()
+        return self._open
+
+
 @pytest.fixture(scope="module")
-def account(request: pytest.FixtureRequest) -> Iterator[Account]:
-    """An emulated account for the tests of this module, of the cloud that the test names."""
-    with opened(f"emulated-{request.param}") as one:
-        one.placed()
-        yield one
+def accounts() -> Iterator[Accounts]:
+    """The accounts of this module."""
+    with ExitStack() as stack:
+        yield Accounts(stack)
+
+
+@pytest.fixture
+def account(accounts: Accounts, request: pytest.FixtureRequest) -> Account:
+    """The emulated account of the cloud that the test names."""
+    return accounts.of(request.param)
 
 
 @pytest.mark.parametrize("account", ["aws", "gcp"], indirect=True)
@@ -236,11 +257,9 @@ class Removed(NamedTuple):
 
 def removals() -> list[Removed]:
     """Every action, permission and grant of the three maps."""
-    found = [Removed("aws", one.action, one.always) for one in aws.PERMISSIONS]
-    found += [Removed("gcp", one, one not in gcp.OPTIONAL) for one in gcp.role()]
-    return found + [
-        Removed("oci", f"{one.verb} {one.resource}", one.always) for one in oci.STATEMENTS
-    ]
+    found = [Removed("gcp", one, one not in gcp.OPTIONAL) for one in gcp.role()]
+    found += [Removed("oci", f"{one.verb} {one.resource}", one.always) for one in oci.STATEMENTS]
+    return found + [Removed("aws", one.action, one.always) for one in aws.PERMISSIONS]
 
 
 def fresh(account: Account) -> Account:

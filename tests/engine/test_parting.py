@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from byoc.engine.live import LiveInstance
 from byoc.engine.muster import Mustering
 from byoc.engine.ranks import Roster
 from byoc.engine.slots import Slot
 from byoc.engine.squad import Node, Order, Squads, _Squad
 from byoc.errors import ConnectionLostError, StateError
 from tests.engine.hosts import Host, World
+from tests.helpers import until
 
 FULL = StateError("the journal cannot be used: database or disk is full")
 
@@ -102,3 +104,18 @@ def test_only_what_was_started_is_waited_for() -> None:
     with pytest.raises(ConnectionLostError):
         Squads._begin(told, squad, nodes, order, roster)
     assert squad.left == {0}
+
+
+def test_a_notice_that_cannot_be_written_down_is_told() -> None:
+    """The preempted instance's work moves on; nobody is shown a traceback of a thread."""
+    told: list[str] = []
+    host: Any = LiveInstance.__new__(LiveInstance)
+
+    def full(seconds: float) -> None:
+        raise FULL
+
+    host.held = SimpleNamespace(noticed=full)
+    host._reporter = SimpleNamespace(notice=told.append)
+    host._note(30.0)
+    until(lambda: told, 5.0)
+    assert told == [f"a preemption could not be noted: {FULL.message}"]

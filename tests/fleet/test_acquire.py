@@ -480,3 +480,15 @@ def test_interrupt_within_the_answer_is_settled_at_the_end(world: World) -> None
     fleet.settle()
     assert not world.cloud.live()
     assert not fleet.journal.intents()
+
+
+def test_who_gives_up_while_a_launch_waits_asks_for_nothing_more(world: World) -> None:
+    """Told to stop in the pause after "too often": no further launch, and nothing is left open."""
+    world.cloud.script = [Fault(error=ThrottleError("too often"))]
+    fleet = world.fleet()
+    stopped = world.clock.at + 0.001  # type: ignore[attr-defined]
+    with pytest.raises(CancelledError):
+        fleet.acquire(SMALL, "run-1", stop=lambda: world.clock.wall() > stopped)
+    assert world.cloud.calls.count("launch") == 1
+    assert not world.cloud.ever()
+    assert not fleet.journal.intents()

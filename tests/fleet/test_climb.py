@@ -449,6 +449,21 @@ def test_given_up_launch_is_ended_when_it_shows(world: World) -> None:
     assert not fleet.journal.intents()
 
 
+def test_given_up_launch_that_a_sweep_has_seen_is_ended(world: World) -> None:
+    """Its answers were lost, a later sweep shows it, nobody waits for it: the end of the client is
+    its end, too."""
+    one = cloud(world, "one", whole("one"), whole("one", "r2", price=2.0))
+    one.lag = 5
+    lost = TransientError("timeout")
+    one.script = [Fault(error=lost, made=True), Fault(error=lost), Fault(error=lost), Fault(boot=6)]
+    fleet = world.fleet()
+    held = fleet.acquire(SMALL, "run-1")
+    fleet.sweep()
+    assert one.ever() == len(one.live()) == 2 and not fleet.journal.intents()
+    fleet.settle()
+    assert [each.id for each in one.live()] == [held.instance.id]
+
+
 def test_taken_token_gets_a_new_attempt_once(world: World) -> None:
     """A token that stands for something else: a new attempt number, hence a new token."""
     one = cloud(world, "one", whole("one"))

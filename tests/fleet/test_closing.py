@@ -14,11 +14,14 @@ import pytest
 
 from byoc.clock import Clock
 from byoc.errors import AccessError, ConnectionLostError, ProviderError, TransientError
+from byoc.fleet.audit import Auditor
 from byoc.fleet.closing import MOVED_AGAIN, Closing
 from byoc.fleet.core import Fleet
 from byoc.fleet.ports import Stop, Target
-from byoc.providers.base import OWNER_TAG, Instance, LaunchRequest
+from byoc.fleet.reap import FOREIGN, LEFTOVER
+from byoc.providers.base import OWNER_TAG, TOKEN_TAG, Instance, LaunchRequest
 from byoc.resources import Resources
+from byoc.settings import Settings
 from byoc.state import Intent, Journal, Run
 from tests.fleet.world import CloudDialer, FileCloud, HandClock, World, offer
 
@@ -207,6 +210,25 @@ def test_what_the_journal_does_not_know_keeps_the_door_open(
     held.end()
     fleet.settle()
     assert cloud.gates() == {"region": [HERE]}
+
+
+def test_what_was_tagged_by_hand_does_not_keep_the_door_open(
+    gated: World, cloud: GatedCloud
+) -> None:
+    """A machine that somebody gave this installation's tags is none of ours: with the last one of
+    ours the door closes."""
+    fleet = gated.fleet()
+    held = fleet.acquire(SMALL, "run-1")
+    cloud.forge(fleet.journal.owner, held.instance.tags[TOKEN_TAG])
+    held.end()
+    fleet.settle()
+    assert cloud.gates() == {}
+    cloud.set_gate("region", [HERE])  # as a client leaves it that died just then
+    auditor = Auditor(Settings(gated.home), fleet.journal, {"sim": cloud}, {}, gated.clock)
+    verdicts = {
+        item.thing.kind: item.verdict.word for item in auditor.look(["sim"], mine=True).items
+    }
+    assert verdicts == {"instance": FOREIGN, "firewall": LEFTOVER}
 
 
 def test_other_clients_at_work_keep_the_door_open(gated: World, cloud: GatedCloud) -> None:

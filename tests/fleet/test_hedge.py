@@ -133,7 +133,7 @@ def test_a_launch_that_is_answered_late_is_ended(hedged: World) -> None:
     answer.set()
     all_closed(hedged, fleet, live=1)
     assert outcomes(fleet)["a"] == BEATEN
-    assert hedged.cloud.ever() == 3
+    assert "sim/region/a/small/on-demand" in hedged.cloud.launched
 
 
 def test_a_lost_answer_of_a_beaten_one_is_settled(hedged: World) -> None:
@@ -174,12 +174,13 @@ def test_a_refused_one_gives_its_place_to_the_next(hedged: World) -> None:
 
 
 def test_more_than_there_are_rungs(hedged: World) -> None:
-    """A hedge of eight on four offers asks for four."""
+    """A hedge of eight on four offers asks for four; who has not asked when one is ready does not."""
     hedged.settings["hedge"] = 8
     fleet = hedged.fleet()
     fleet.acquire(SMALL, "run-1")
     all_closed(hedged, fleet, live=1)
-    assert hedged.cloud.ever() == 4
+    assert sorted(outcomes(fleet)) == ["a", "b", "c", "d"]
+    assert hedged.cloud.ever() <= 4
 
 
 def test_one_offer_is_no_hedge(hedged: World) -> None:

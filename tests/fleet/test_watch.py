@@ -182,3 +182,22 @@ def test_runs_of_dead_clients_are_lost(world: World) -> None:
     fleet.sweep()
     assert fleet.journal.run("run-dead").status == "lost"
     assert fleet.journal.run("run-live").status == "running"
+
+
+def test_what_may_not_be_ended_says_what_to_do(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cloud that refuses to end an instance was asked all the same, and its hints are shown."""
+    fleet = world.fleet()
+    fleet.acquire(SMALL, "run-1").release(60)
+    refusal = AccessError("not allowed", provider="sim", hints=("allow it",))
+
+    def refuse(instance_id: str) -> None:
+        raise refusal
+
+    monkeypatch.setattr(world.cloud, "terminate", refuse)
+    with pytest.raises(InstanceError, match=r"not ended: .*not allowed") as caught:
+        fleet.down()
+    assert caught.value.hints[0] == "allow it" and "lease" in caught.value.hints[1]
+    assert len(fleet.ps()) == 1
+    assert not [one for one in world.watcher.notices if "could not be asked" in one]

@@ -101,7 +101,7 @@ def _run(
     interrupts: Interrupts,
     view: View,
 ) -> int:
-    session = _session(settings, options, view, job, driver.run_id)
+    session = _session(settings, options, view, job.kind, driver.run_id)
     raised: BaseException | None = None
     ended: BaseException | None = None
     code, value = 0, None
@@ -194,10 +194,10 @@ def _places(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _session(
-    settings: Settings, options: RunOptions, view: View, job: Job, run_id: str | None
+    settings: Settings, options: RunOptions, view: View, kind: str, run_id: str | None
 ) -> Base:
-    session: Base = _lazy.load(_SESSIONS[job.kind])(
-        settings, options, view, run_id=run_id, kind=job.kind, clock=SYSTEM, ids=IDS
+    session: Base = _lazy.load(_SESSIONS[kind])(
+        settings, options, view, run_id=run_id, kind=kind, clock=SYSTEM, ids=IDS
     )
     return session
 
@@ -214,14 +214,22 @@ def check_nodes(common: Common, job: Job) -> None:
 def requests(console: Console, settings: Settings, common: Common, job: Job) -> list[ladders.Ask]:
     """What each function of the job asks for, with the run's options and the settings applied."""
     check_nodes(common, job)
-    options = common.run_options(keep=settings.keep, name=job.name, command=job.typed)
-    session = _session(settings, options, View(console, SYSTEM), job, None)
-    one = 1 if job.kind == "run" else common.nodes or 1
+    return applied(console, settings, common, job.asks, job.kind)
+
+
+def applied(
+    console: Console, settings: Settings, common: Common, asks: Sequence[ladders.Ask], kind: str
+) -> list[ladders.Ask]:
+    """Requests with the run's options and the settings applied. ``kind``: as in :class:`Job`."""
+    options = common.run_options(keep=settings.keep, name="", command=())
+    session = _session(settings, options, View(console, SYSTEM), kind, None)
     return [
-        ladders.Ask(ask.name, session.merged(ask.resources), common.nodes or ask.nodes)
-        if ask.nodes > 1
-        else ladders.Ask(ask.name, session.merged(ask.resources), one)
-        for ask in job.asks
+        ladders.Ask(
+            ask.name,
+            session.merged(ask.resources),
+            common.nodes or ask.nodes if kind != "run" or ask.nodes > 1 else 1,
+        )
+        for ask in asks
     ]
 
 

@@ -19,6 +19,7 @@ from .console import Console
 from .view import View
 
 if TYPE_CHECKING:
+    from ..engine.spec import FunctionSpec
     from ..fleet.core import Fleet
     from ..placement.cost import Hedge
 
@@ -36,6 +37,11 @@ class Ask(NamedTuple):
     name: str
     resources: Resources
     nodes: int = 1
+
+
+def ask_of(spec: FunctionSpec) -> Ask:
+    """What a declared function asks for."""
+    return Ask(spec.name, spec.resources, spec.nodes)
 
 
 class Asking(NamedTuple):

@@ -163,7 +163,7 @@ def _function(
             return 0, _awaited(value) if inspect.isawaitable(value) else value
 
     specs = _specs(chosen)
-    asks = [ladders.Ask(spec.name, spec.resources, spec.nodes) for spec in specs]
+    asks = [ladders.ask_of(spec) for spec in specs]
     contents = functools.partial(_files, asked, specs)
     return drive.Job("run", "run", chosen.name, _typed(asked, args), work, asks, contents)
 

@@ -14,7 +14,7 @@ from ..providers.needs import SPOT, Needs, Printed, Target
 from ..resources import Offer, Resources
 from ..sdk import load
 from ..settings import Settings
-from . import drive, launch, records
+from . import drive, ladders, launch, records
 from .console import Console
 from .ladders import Ask
 from .options import Asked, Common
@@ -132,14 +132,9 @@ def _asks(console: Console, settings: Settings, reference: str) -> Sequence[Ask]
     if not asks:
         raise InvalidError(
             f"{reference} names nothing that runs on instances",
-            hints=(f"name a function or a class of it, or give {typed.target} alone",),
+            hints=(f"name a function or a class of it, or give {opened.asked.target} alone",),
         )
-
-    def nothing(_: Any) -> tuple[int, Any]:
-        return 0, None
-
-    job = drive.Job("iam", "run", "iam", (), nothing, asks)
-    return drive.requests(console, settings, Common(), job)
+    return drive.applied(console, settings, Common(), asks, "run")
 
 
 def _of_module(program: ModuleType, asked: load.Reference) -> list[Ask]:
@@ -150,11 +145,7 @@ def _of_module(program: ModuleType, asked: load.Reference) -> list[Ask]:
         for app in apps
         for one in (*app.registered_functions.values(), *app.registered_classes.values())
     ]
-    return [
-        Ask(spec.name, spec.resources, spec.nodes)
-        for spec in several
-        if not asked.name or spec.name == asked.name
-    ]
+    return [ladders.ask_of(spec) for spec in several if not asked.name or spec.name == asked.name]
 
 
 def _regions(cloud: str, offers: Sequence[Offer]) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ def show(console: Console, common: Common) -> int:
     """Look, tell, and answer with the exit code: 0 when something may be had."""
     settings = context.merged(common.flags())
     names.check(common.gpu or (), common.region, settings.used_clouds())
-    job = drive.Job("capacity", "exec", "capacity", (), _nothing, (ladders.Ask("", Resources()),))
-    (ask,) = drive.requests(console, settings, common, job)
+    asks = (ladders.Ask("", Resources()),)
+    (ask,) = drive.applied(console, settings, common, asks, "exec")
     resources = ask.resources
     sights, why = _look(console, settings, resources)
     reason = why.message if why else ""
@@ -49,10 +49,6 @@ def show(console: Console, common: Common) -> int:
         for hint in why.hints if why else ():
             console.hint(hint)
     return code
-
-
-def _nothing(session: Any) -> tuple[int, Any]:
-    return 0, None
 
 
 def _look(

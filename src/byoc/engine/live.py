@@ -20,6 +20,7 @@ from .. import limits
 from ..clock import Clock
 from ..errors import (
     ConnectionLostError,
+    Error,
     ExecutionError,
     ImageBuildError,
     InstanceError,
@@ -192,7 +193,13 @@ class LiveInstance:
     def _note(self, seconds: float) -> None:
         """Its zone is scored down, so that what comes now is elsewhere; but no input waits long for
         a journal that others write."""
-        threads.start("byoc-noticed", partial(self.held.noticed, seconds)).join(NOTE_WAIT)
+        threads.start("byoc-noticed", partial(self._note_down, seconds)).join(NOTE_WAIT)
+
+    def _note_down(self, seconds: float) -> None:
+        try:
+            self.held.noticed(seconds)
+        except Error as error:  # the work moves all the same
+            self._reporter.notice(f"a preemption could not be noted: {error.message}")
 
     # --- files and environments -----------------------------------------------------------
 

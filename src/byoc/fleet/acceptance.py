@@ -20,7 +20,7 @@ from ..errors import BadHostError, BuiltinTimeoutError, CancelledError, Instance
 from ..pricing import gpus
 from ..resources import Offer
 from ..transport.ssh import Connection
-from .ports import Stop
+from .ports import SLICE, Stop
 
 LIMIT = 45.0
 """Seconds until the machine must have answered. Its program bounds each of its steps, together half
@@ -31,8 +31,6 @@ takes a sixteenth (an A10G of 24576 MiB shows 23028), and the driver keeps some 
 next smaller model of any GPU has three quarters at most."""
 SHOWN = 3
 """Findings that the error's message has; all are in ``findings``."""
-_SLICE = 0.25
-"""Seconds of one wait for the machine: how long it takes to notice that the caller gave up."""
 _MOST = 1024 * 1024
 """Bytes of an answer that are read; a real one has a few thousand."""
 
@@ -129,7 +127,7 @@ def ask(connection: Connection, case: Case, clock: Clock, stop: Stop) -> Mapping
         data = b""
         while len(data) < _MOST:
             try:
-                piece = stream.read(65536, _SLICE)
+                piece = stream.read(65536, SLICE)
             except BuiltinTimeoutError:
                 if stop():
                     raise CancelledError("cancelled while its GPUs were examined") from None

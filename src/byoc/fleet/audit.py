@@ -20,6 +20,8 @@ from ..providers.presence import APART, is_set_up
 from ..settings import Settings
 from ..state import Journal
 from ..tasks import side_by_side
+from .ledger import seen_of
+from .listing import forged
 from .locks import FOLDER, alive, holder
 from .reap import (
     ASK,
@@ -176,8 +178,9 @@ class Auditor:
 
     def _cases(self, things: Sequence[Instance]) -> list[Case]:
         known = self._known(things)
-        living = _Living(things, self._begun())
         traits = {name: self.providers[name].traits for name in {one.provider for one in things}}
+        origins = {name: found.origins for name, found in traits.items()}
+        living = _Living(things, self._begun(), origins)
         return [
             Case(
                 one,
@@ -264,14 +267,22 @@ def open_auditor(
 
 
 class _Living:
-    """Where which owner has instances, and of which launches."""
+    """Where which owner has instances, and of which launches. ``origins``: which clouds tell every
+    instance's origin."""
 
-    def __init__(self, things: Iterable[Instance], begun: Iterable[tuple[str, str, str]]) -> None:
+    def __init__(
+        self,
+        things: Iterable[Instance],
+        begun: Iterable[tuple[str, str, str]],
+        origins: Mapping[str, bool],
+    ) -> None:
         there = [one for one in things if one.kind == "instance" and one.state != "gone"]
         self._tokens = {(one.provider, _token(one)) for one in there if _token(one)}
         self._places = set(begun)
         self._places.update(
-            (one.provider, one.offer.region, one.tags.get(OWNER_TAG, "")) for one in there
+            (one.provider, one.offer.region, one.tags.get(OWNER_TAG, ""))
+            for one in there  # no firewall is kept for what was tagged by hand
+            if not forged(seen_of(one), _token(one), origins=origins[one.provider])
         )
 
     def need(self, thing: Instance) -> bool:

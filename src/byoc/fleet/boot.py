@@ -41,10 +41,7 @@ from .events import (
 )
 from .ledger import seen_of
 from .pace import Pace
-from .ports import Dialer, Reporter, Stop, Target, target_of
-
-_SLICE = 0.25
-"""Seconds of one sleep: how long it takes to notice that the caller gave up."""
+from .ports import Dialer, Reporter, Stop, Target, pause, target_of
 
 
 class Patience(NamedTuple):
@@ -98,7 +95,7 @@ class Boot:
 
         Raises the provider's refusal. TransientError or ThrottleError may mean that the outcome is
         still unknown after the last try and a look by tag; TokenError that the token stands for
-        what is not ours or has ended.
+        what is not ours or has ended; CancelledError when told to stop before a try.
         """
         error: ProviderError = TransientError("the launch was not begun")
         while True:
@@ -108,6 +105,10 @@ class Boot:
             if isinstance(todo, Find):
                 return self._find(request, error)
             self._wait_until(todo.at, error, stop)
+            if stop():  # given up while it waited for its turn: it is not asked for any more
+                why = "cancelled before it was asked for"
+                self.todo = self._teller.tell(LaunchFailed(request.token, "region", why=why))
+                raise CancelledError("cancelled before an instance was asked for")
             try:
                 found = self._provider.launch(request)
             except ProviderError as refused:
@@ -130,20 +131,15 @@ class Boot:
         self.todo = self._teller.tell(failed)
 
     def _wait_until(self, at: float, error: ProviderError, stop: Stop) -> None:
-        pause = at - self._teller.now()
+        seconds = at - self._teller.now()
         if isinstance(error, ThrottleError):
-            self._wait_for("boot", f"the cloud, which asks for slower requests ({pause:.1f} s)")
-        self._sleep(pause, stop)
+            self._wait_for("boot", f"the cloud, which asks for slower requests ({seconds:.1f} s)")
+        pause(self._clock, seconds, stop)
         self._pace.wait(self._provider.name, stop)
 
     def _share(self) -> float:
         """Between 0 and 1, by chance."""
         return int.from_bytes(self._ids.secret(2), "big") / 65535
-
-    def _sleep(self, seconds: float, stop: Stop) -> None:
-        until = self._clock.mono() + seconds
-        while (left := until - self._clock.mono()) > 0 and not stop():
-            self._clock.sleep(min(left, _SLICE))
 
     def _find(self, request: LaunchRequest, error: ProviderError) -> Instance:
         """The instance that the token stands for; raises ``error`` when there is none to see."""

@@ -22,10 +22,12 @@ from typing import NamedTuple
 
 from ..clock import Clock
 from ..errors import ProviderError, StateError, TransientError
-from ..providers.base import OWNER_TAG, Provider
+from ..providers.base import OWNER_TAG, TOKEN_TAG, Instance, Provider
 from ..providers.gates import gate_of
 from ..state import Journal
 from ..tasks import Task, side_by_side
+from .ledger import seen_of
+from .listing import forged
 from .locks import alive
 from .ports import Reporter
 
@@ -166,11 +168,17 @@ class Closing:
                 one.kind == "instance"
                 and one.state in ("pending", "running")
                 and one.id not in over
+                and not self._foreign(one)
             ):
                 return []  # not in our journal: the list shows it, so the next sweep will as well
         left = self._remove(place, [one.id for one in found if one.kind == "firewall"])
         self._path(place).unlink(missing_ok=True)
         return [] if self._reopen(place) else left
+
+    def _foreign(self, one: Instance) -> bool:
+        """Our tags were put on it by hand: no door is held open for it."""
+        origins = self._providers[one.provider].traits.origins
+        return forged(seen_of(one), one.tags.get(TOKEN_TAG, ""), origins=origins)
 
     def _reopen(self, place: Place) -> bool:
         """Open a door anew that was just closed, if a launch began meanwhile: whether one did."""
@@ -222,8 +230,15 @@ class Closing:
         return self._folder / f"{place.cloud}{_SEPARATOR}{place.gate}"
 
     def _note(self, place: Place) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path(place).write_text(place.region, encoding="utf-8")
+        path = self._path(place)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.write_text(place.region, encoding="utf-8")
+        except OSError as error:
+            raise StateError(
+                f"{path} cannot be written: {error.strerror}",
+                hints=("make the data folder writable, or set BYOC_HOME to one that is",),
+            ) from error
 
     def _noted(self) -> list[Place]:
         if not self._folder.is_dir():

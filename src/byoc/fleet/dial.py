@@ -17,11 +17,8 @@ from ..transport.jump import Jump, Jumper
 from ..transport.keys import Identity
 from ..transport.ssh import Connection
 from ..transport.tunnel import Tunnel
-from .ports import Stop, Target
+from .ports import SLICE, Stop, Target
 from .ways import Way, WayOf
-
-_SLICE = 0.25
-"""Seconds after which a wait for a socket looks whether it should stop: how long Ctrl-C takes."""
 
 
 class SshDialer:
@@ -166,7 +163,7 @@ class SshDialer:
         poll = select.poll()
         poll.register(door, event)
         while (left := deadline - self._clock.mono()) > 0 and not stop():
-            if poll.poll(max(1.0, 1000 * min(left, _SLICE))):
+            if poll.poll(max(1.0, 1000 * min(left, SLICE))):
                 return True
         return False
 

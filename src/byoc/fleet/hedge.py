@@ -29,15 +29,13 @@ from ..resources import Offer, Rung
 from ..state import Attempt
 from ..tasks import attempt
 from .held import Held
-from .ports import Reporter
+from .ports import SLICE, Reporter
 from .recall import Recall
 from .rent import Failed, rent, told
 from .workshop import Wish, Workshop
 
 BEATEN = "beaten"
 """Outcome of an attempt that was ended because another of the same hedge was ready first."""
-_SLICE = 0.25
-"""Seconds of one wait for the first one: how long it takes to notice that the caller gave up."""
 
 _Place = tuple[str, str, str, str]
 
@@ -259,7 +257,7 @@ class Race:
     def _wait(self) -> _End:
         while True:
             try:
-                return self._ends.get(timeout=_SLICE)
+                return self._ends.get(timeout=SLICE)
             except Empty:
                 if self._wish.stop():
                     raise CancelledError("cancelled before an instance was had") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from ..clock import Clock
-from .ports import Stop, never
+from .ports import Stop, never, pause
 
 LAUNCHES_PER_MINUTE = 120
 """Launch calls a minute that a cloud gets from one client in the long run: EC2 grants two a second
@@ -13,8 +13,6 @@ to an account in a region, the others more."""
 LAUNCH_BURST = 100
 """Calls that need not wait after a quiet time: the largest fleet that the usual cap allows, with
 half as many refusals on the way."""
-_SLICE = 0.25
-"""Seconds of one sleep: how long it takes to notice that the caller gave up."""
 
 
 class Pace:
@@ -37,6 +35,5 @@ class Pace:
             turn = max(self._next.get(name, now - self._ahead), now - self._ahead)
             self._next[name] = turn + self._every
         begun = self._clock.mono()
-        while (left := turn - self._clock.mono()) > 0 and not stop():
-            self._clock.sleep(min(left, _SLICE))
+        pause(self._clock, turn - begun, stop)
         return self._clock.mono() - begun

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from ..clock import Clock
 from ..providers.base import HostKey, Instance
 
 if TYPE_CHECKING:  # `byoc ps` connects to nothing and need not load what does
@@ -16,9 +17,20 @@ Stop = Callable[[], bool]
 """Says True once the caller wants to give up."""
 
 
+SLICE = 0.25
+"""Seconds of one wait: how long it takes to notice that the caller gave up."""
+
+
 def never() -> bool:
     """A :data:`Stop` that does not stop."""
     return False
+
+
+def pause(clock: Clock, seconds: float, stop: Stop) -> None:
+    """Sleep so long, or until told to stop."""
+    until = clock.mono() + seconds
+    while (left := until - clock.mono()) > 0 and not stop():
+        clock.sleep(min(left, SLICE))
 
 
 class Reporter(Protocol):

@@ -13,7 +13,7 @@ from ..errors import ProviderError
 from ..providers.base import Provider, Survey
 from ..resources import Offer
 from ..tasks import attempt
-from .ports import Reporter, Stop, never
+from .ports import SLICE, Reporter, Stop, never
 
 WAIT = 5.0
 """Seconds that an acquire waits for surveys before it climbs. A region answers in about one; what
@@ -30,8 +30,6 @@ prices do not move faster than that."""
 MOST = 8
 """Regions asked at the same moment: each asks several questions at once itself, and clouds' limits
 are some tens of requests a second."""
-_SLICE = 0.25
-"""Seconds of one wait; how long it takes to notice that the caller gave up."""
 
 Place = tuple[str, str]
 """A cloud and one of its regions."""
@@ -198,4 +196,4 @@ class Surveyor:
                 left = deadline - self._clock.mono()
                 if not late or left <= 0 or stop():
                     return late
-                self._changed.wait(min(left, _SLICE))
+                self._changed.wait(min(left, SLICE))

@@ -164,7 +164,7 @@ class Sweeper:
         for token, lock in ruled.locks.items():
             if token not in busy:
                 lock.release(remove=token in closed)
-        works = [partial(self._end, name, one, ruled.locks[one.token], swept) for one in ends]
+        works = [partial(self._end, name, one, ruled.locks[one.token]) for one in ends]
         side_by_side([*works, *(partial(self._look, name, one, swept) for one in looks)], AT_ONCE)
         for one in ruled.commands:
             if isinstance(one, Tell) and one not in self._told:
@@ -186,7 +186,7 @@ class Sweeper:
             if lock is not None:
                 lock.release(remove=True)
 
-    def _end(self, name: str, end: End, lock: UseLock, swept: Swept) -> None:
+    def _end(self, name: str, end: End, lock: UseLock) -> None:
         """End an instance that nobody holds, after one more look at it."""
         provider, gone = self._providers[name], False
         try:
@@ -200,7 +200,6 @@ class Sweeper:
                 if life is not None and life.why == NO_CLIENT:
                     self._reporter.notice(f"instance {end.id} had no client any more: it is ended")
         except ProviderError as error:
-            swept.failed[name] = error
             self._book.tell(EndFailed(end.token, again=passing(error)))
             self._reporter.notice(f"instance {end.id} still cannot be ended: {error.message}")
         finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,9 +129,14 @@ class Watch:
         failures = side_by_side([partial(self._end, *one) for one in begun], _AT_ONCE)
         self._closing.finish()
         if any(failures):
+            left = [failure for failure in failures if failure is not None]
+            hints = chain.from_iterable(failure.hints for failure in left)
             raise InstanceError(
-                f"not ended: {'; '.join(filter(None, failures))}",
-                hints=("try again; each instance ends by its own lease at the latest",),
+                f"not ended: {'; '.join(failure.message for failure in left)}",
+                hints=(
+                    *dict.fromkeys(hints),
+                    "try again; each instance ends by its own lease at the latest",
+                ),
             )
         return chosen
 
@@ -183,18 +189,18 @@ class Watch:
             detail=instance.detail or row.detail,
         )
 
-    def _end(self, row: Row, token: str, commands: Sequence[Command]) -> str:
+    def _end(self, row: Row, token: str, commands: Sequence[Command]) -> InstanceError | None:
         """End one and wait until it is gone; what to complain about, if anything."""
         provider = self._providers[row.provider]
         try:
             ender = Ender(self._book, provider, self._clock)
             gone, last = ender.see(token, row.id, commands, END_WAIT)
         except ProviderError as error:
-            return f"{row.id}: {error.message}"
+            return InstanceError(f"{row.id}: {error.message}", hints=error.hints)
         if gone:
-            return ""
+            return None
         state = last.state if last is not None else row.state
-        return f"{row.id}: still {state} after {END_WAIT:.0f} s"
+        return InstanceError(f"{row.id}: still {state} after {END_WAIT:.0f} s")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from .book import Book
 from .boot import Boot, Tools
 from .closing import Closing
 from .ending import Ender, follow
-from .events import ENDING, UNSURE, Command, Found, GaveUp, Launched, Life
+from .events import BOOTING, ENDING, UNSURE, Command, Ended, Found, GaveUp, Launched, Life
 from .events import Closing as Settling
 from .held import Surroundings
 from .leases import Keeper
@@ -154,7 +154,7 @@ class Workshop:
         """
         self._await_trailing()
         lives = self.book.mine()
-        works = [partial(self._find_again, one) for one in lives if one.state == UNSURE]
+        works = [partial(self._find_again, one) for one in lives if _given_up(one)]
         works += [partial(self._see_ending, one) for one in lives if one.state == ENDING]
         side_by_side(works, SETTLED_AT_ONCE)
         self.closing.finish()
@@ -183,6 +183,8 @@ class Workshop:
         lock = UseLock.take(self.home, life.token) if found else None
         if lock is not None:  # else a sweep has found it, and somebody uses it
             commands = self.book.tell(Found(life.token, seen_of(found[0])), found[0])
+            if not commands:  # a sweep has found it, and nobody uses it
+                commands = self.book.tell(Ended(life.token, "its launch was given up"))
             self._end(found[0], lock, commands)
 
     def _see_ending(self, life: Life) -> None:
@@ -197,3 +199,10 @@ class Workshop:
                 f"instance {life.id} goes on although its cloud was asked to end it; its own "
                 "lease ends it"
             )
+
+
+def _given_up(life: Life) -> bool:
+    """Whether a launch of this process may have left an instance that nobody waits for: its answer
+    was lost, and it was not seen since, or by a sweep only."""
+    waited = life.lost_answers or life.throttled
+    return life.state == UNSURE or (life.state == BOOTING and bool(waited))

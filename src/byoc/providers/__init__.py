@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,10 @@ from .base import Provider
 if TYPE_CHECKING:
     from ..pricing.refresh.quotes import Live
     from .lists import Asking
+
+# The clouds' SDKs look for a library that only SOCKS proxies need. What they do so that nobody is
+# told of it is undone when another one of them is loaded beside; none is loaded before this.
+warnings.filterwarnings("ignore", message="SOCKS support in urllib3")
 
 _TABLE = {
     "local": ("byoc.providers.local.provider", "LocalProvider"),

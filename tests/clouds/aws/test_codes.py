@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 
+from byoc import settings
+from byoc.clock import SYSTEM
 from byoc.errors import (
     AccessError,
     BadRequestError,
@@ -21,6 +24,7 @@ from byoc.errors import (
 )
 from byoc.pricing import catalog
 from byoc.providers.aws import codes, faults
+from byoc.providers.aws.provider import AwsProvider
 from byoc.providers.aws.states import failure
 from tests.clouds.accounts import Account, opened
 from tests.clouds.aws.conftest import fault
@@ -76,6 +80,7 @@ CASES = (
         "InvalidInstanceID.NotFound", "IncorrectInstanceState",
         "InvalidGroup.Duplicate", "InvalidKeyPair.Duplicate", "InvalidPermission.Duplicate",
         "EntityAlreadyExists",
+        "InvalidGroup.NotFound",  # byoc's own group: made anew, and not known everywhere yet
     )),
     *(Case(code, AccessError, scope, True) for code, scope in (
         ("UnauthorizedOperation", "cloud"),
@@ -101,7 +106,6 @@ CASES = (
         ("InvalidAMIID.Malformed", "region"),
         ("InvalidAMIID.Unavailable", "region"),
         ("InvalidSubnetID.NotFound", "region"),
-        ("InvalidGroup.NotFound", "region"),
         ("InvalidKeyPair.NotFound", "region"),
         ("InvalidLaunchTemplateId.NotFound", "region"),
         ("InvalidLaunchTemplateName.NotFoundException", "region"),
@@ -175,6 +179,18 @@ def test_a_refusal_means_what_the_table_says(refusing: Account, place: int) -> N
     mine = [c for c in asked if (c.facts["type"], c.facts["market"]) == (kind, market)]
     # What was prepared for an earlier launch may be gone: it is prepared anew, once.
     assert len(mine) == (2 if case.code in STALE else 1)
+
+
+def test_a_named_group_that_is_not_there_is_a_mistake() -> None:
+    """Unlike byoc's own group, one of the settings is never made anew: the region is left out, and
+    the hint says what to look at."""
+    with opened("emulated-aws", fault("RunInstances", "InvalidGroup.NotFound", -1)) as account:
+        options = settings.load(account.home, os.environ).of_cloud("aws")
+        named = {**options, "security_group": "sg-0123456789abcdef0"}
+        provider = AwsProvider(account.home, SYSTEM, os.environ, named)
+        with pytest.raises(BadRequestError) as caught:
+            provider.launch(account.request(account.placed()))
+    assert caught.value.scope == "region" and caught.value.hints
 
 
 def test_an_unknown_code_is_an_offers_matter() -> None:

@@ -12,7 +12,7 @@ import pytest
 from byoc.errors import AccessError, CapacityError, ProviderError, TransientError
 from byoc.providers import recent
 from byoc.providers.aws import ids, provider
-from byoc.providers.base import OWNER_TAG, TOKEN_TAG, Instance
+from byoc.providers.base import ANY, OWNER_TAG, TOKEN_TAG, Instance
 from byoc.providers.looking import Lookout
 from tests.clouds.accounts import Account
 from tests.clouds.aws.conftest import Open, aws, boto, fault
@@ -159,9 +159,11 @@ def test_things_of_others_are_not_listed(account: Account) -> None:
 
 
 def test_tag_values_are_taken_literally(account: Account) -> None:
-    """A star in a tag's value is no pattern."""
-    launched(account)
-    assert account.provider.list({OWNER_TAG: "*"}, ["us-east-1"]) == []
+    """A star within a tag's value is no pattern; by itself it is ANY, which each value is."""
+    made = launched(account)
+    assert account.provider.list({OWNER_TAG: f"{account.owner[:-1]}*"}, ["us-east-1"]) == []
+    assert account.provider.list({OWNER_TAG: f"{account.owner[:-1]}?"}, ["us-east-1"]) == []
+    assert made.id in {one.id for one in account.provider.list({OWNER_TAG: ANY}, ["us-east-1"])}
     assert provider.tag_filters({"a": "x*?\\"})[0]["Values"] == ["x\\*\\?\\\\"]
 
 

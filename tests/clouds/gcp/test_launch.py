@@ -12,10 +12,11 @@ from byoc import limits
 from byoc.emulator.gcp import discovery, rules
 from byoc.errors import BadRequestError, NotOfferedError, TokenError, TransientError
 from byoc.pricing import catalog
-from byoc.providers.base import LaunchRequest
+from byoc.providers.base import OWNER_TAG, TOKEN_TAG, LaunchRequest
 from byoc.providers.gcp import body, images, network
 from tests.clouds.accounts import Account
 from tests.clouds.gcp.conftest import INSERT, ZONE, Open, fault, offer, provider, refusal
+from tests.clouds.test_iam import foreigner
 from tests.helpers import until
 from tests.providers.world import new_key
 
@@ -357,3 +358,20 @@ def test_a_rule_that_was_removed_is_made_again(gcp: Account) -> None:
     until(lambda: gcp.provider.get(rule.id).state == "gone")
     gcp.provider.launch(gcp.request(offer("e2-medium")))
     assert gcp.provider.get(rule.id).state == "running"
+
+
+def test_a_label_put_on_by_hand_keeps_no_rule(gcp: Account) -> None:
+    """The rule that shuts the world out stays for machines behind it, which carry its network tag;
+    one that somebody gave an owner's labels is not, and does not keep the rule for ever."""
+    launched = gcp.provider.launch(gcp.request(offer("e2-medium")))
+    owner = gcp.administrator()
+    foreign = foreigner(gcp)
+    owner.provider.mark(foreign, {OWNER_TAG: gcp.owner, TOKEN_TAG: "f" * 32})
+    (shut,) = [one for one in gcp.own(everything=True) if one.id.endswith(network.SHUT)]
+    with pytest.raises(TransientError):
+        gcp.provider.terminate(shut.id)
+    gcp.provider.terminate(launched.id)
+    gcp.ended(launched.id)
+    gcp.provider.terminate(shut.id)
+    until(lambda: gcp.provider.get(shut.id).state == "gone")
+    owner.provider.terminate(foreign)

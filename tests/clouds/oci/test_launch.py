@@ -141,6 +141,19 @@ def test_a_lost_answer_is_found_again_by_the_token(tenancy_with: MakeTenancy) ->
     assert [one.id for one in tenancy.provider.list({TOKEN_TAG: "a" * 32})] == [again.id]
 
 
+def test_lost_answers_that_reads_do_not_show_yet(tenancy_with: MakeTenancy) -> None:
+    """Two answers in a row are lost while reads lag behind: the third is of the same instance."""
+    tenancy = tenancy_with(
+        '[list]\noci = 600\n[[fault]]\ncloud = "oci"\nop = "LaunchInstance"\n'
+        'error = "lost-reply"\ntimes = 2'
+    )
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            tenancy.provider.launch(a_request())
+    again = tenancy.provider.launch(a_request())
+    assert [one.id for one in tenancy.world.ledger.all()] == [again.id]
+
+
 def test_no_capacity_is_asked_once_and_for_one_domain(tenancy_with: MakeTenancy) -> None:
     """Out of host capacity in one domain is one request, and the next domain has the machine."""
     tenancy = tenancy_with(

@@ -145,8 +145,7 @@ class Service:
             raise Refusal(409, "InvalidatedRetryToken", refusals.USUAL["InvalidatedRetryToken"][2])
         if not first:
             done.wait(timeout=60)
-            self._world.judge(CLOUD, call.operation.name, _facts(call))
-            return self._again(call, answers[0]) if answers else self._act(call)
+            return self._repeated(call, answers[0]) if answers else self._act(call)
         try:
             answer = self._act(call)
             if answer.status != UNDONE:
@@ -158,8 +157,20 @@ class Service:
                     self._tokens.pop(key, None)
             done.set()
 
+    def _repeated(self, call: Call, answer: Answer) -> Answer:
+        """What a repeat of a request that was done is told; faults apply to it as to any other."""
+        facts = _facts(call)
+        fault = self._world.judge(CLOUD, call.operation.name, facts)
+        drop = fault is not None and fault.error == "lost-reply"
+        if fault is not None and not drop:
+            spoilt = self._spoilt(call, fault, facts)
+            if spoilt is not None:
+                return spoilt
+        return self._again(call, answer)._replace(drop=drop)
+
     def _again(self, call: Call, answer: Answer) -> Answer:
-        """The first answer, with the resource as it is now: terminated when it was removed."""
+        """The first answer, with the resource as it is now: terminated when it was removed, as it
+        was while reads do not show it yet."""
         what = re.sub("^(launch|create)_", "get_", call.operation.name)
         show, operation = self._handlers.get(what), self._schema.operations.get(what)
         made = json.loads(answer.body)
@@ -169,6 +180,8 @@ class Service:
         try:
             now = show(Call(operation, "", {named: made["id"]}, {}, None))
         except Refusal:
+            if self._world.hidden(CLOUD, made["id"]):
+                return answer
             now = {**made, "lifecycleState": "TERMINATED"}
         return answer._replace(body=_json(now))
 

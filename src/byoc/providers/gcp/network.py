@@ -141,7 +141,10 @@ def must_be_unused(google: Google, name: str) -> None:
         return
     rule = google.find("firewalls", "get", project=google.project, firewall=name)
     owner = tags_of(rule).get(OWNER_TAG, "") if rule is not None else ""
-    if owner and google.everywhere("instances", "instances", labels.query({OWNER_TAG: owner})):
+    if not owner:
+        return
+    found = google.everywhere("instances", "instances", labels.query({OWNER_TAG: owner}))
+    if any(name.removesuffix(SHUT) in one.tags.items for _, one in found):  # labels are soon forged
         raise TransientError(
             f"the firewall rule {name} keeps instances of {owner} shut", provider="gcp",
             vendor_code="resourceInUseByAnotherResource", scope="request",
