@@ -249,4 +249,6 @@ def test_instances_that_die_at_birth_end_in_an_error(bench: Bench) -> None:
         bench.settle(bereaved(bench.pool, LOST, left=False))
     assert not item.done
     bench.settle(bereaved(bench.pool, LOST, left=False))
-    assert error_of(bench, item) is LOST
+    told = error_of(bench, item)
+    assert isinstance(told, ConnectionLostError)
+    assert "3 instances in a row were lost" in str(told) and LOST.message in str(told)

@@ -162,7 +162,8 @@ def test_machines_that_are_taken_before_anything_runs_are_not_rented_for_ever() 
     while not world.outcomes:
         lose(world, world.slots(one)[0].host)
     (outcome,) = world.outcomes.values()
-    assert "taken" in str(outcome.error)
+    assert f"{ends.MAX_TAKEN} instances in a row were taken back" in str(outcome.error)
+    assert "--on-demand" in outcome.error.hints[0]
     assert len(world.brought) == ends.MAX_TAKEN - 1
     world.validate()
 

@@ -73,7 +73,7 @@ def all_closed(world: World, fleet: Fleet, live: int) -> None:
 
 def test_the_first_ready_is_kept_and_the_others_end(hedged: World) -> None:
     """Of three asked at once the one that answers is kept; each other one is ended at once."""
-    by_zone(hedged, {"a": NEVER, "c": NEVER})
+    by_zone(hedged, {"a": NEVER, "b": Fault(boot=0.3), "c": NEVER})  # all are asked by then
     fleet = hedged.fleet()
     held = fleet.acquire(SMALL, "run-1")
     assert held.instance.offer.zone == "b"
@@ -85,7 +85,7 @@ def test_the_first_ready_is_kept_and_the_others_end(hedged: World) -> None:
 
 def test_why_each_was_ended_is_in_the_journal(hedged: World) -> None:
     """A beaten attempt names who was first, its instance and about what it has cost."""
-    by_zone(hedged, {"a": NEVER, "c": NEVER})
+    by_zone(hedged, {"a": NEVER, "b": Fault(boot=0.3), "c": NEVER})  # all are asked by then
     fleet = hedged.fleet()
     fleet.acquire(SMALL, "run-1")
     fleet.settle()
@@ -174,7 +174,7 @@ def test_a_refused_one_gives_its_place_to_the_next(hedged: World) -> None:
 
 
 def test_more_than_there_are_rungs(hedged: World) -> None:
-    """A hedge of eight on four offers asks for four; who has not asked when one is ready does not."""
+    """A hedge of eight on four offers tries four; once one is ready, none is asked for any more."""
     hedged.settings["hedge"] = 8
     fleet = hedged.fleet()
     fleet.acquire(SMALL, "run-1")

@@ -9,6 +9,7 @@ import pytest
 
 from byoc.cli import failure
 from byoc.cli.table import COMMANDS
+from byoc.settings import KEYS
 from tests.helpers import ROOT
 from tools import permissions
 
@@ -143,3 +144,10 @@ def test_the_threat_model_names_tests_that_exist() -> None:
         ), f"{file}::{test}"
     threats = text.partition("\n## Threats\n")[2].partition("\n## Safety")[0].split("\n### ")[1:]
     assert all("*tests/" in one for one in threats)
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp", "oci"])
+def test_a_clouds_page_has_each_of_its_settings(cloud: str) -> None:
+    """What can be set for a cloud alone is on its own page."""
+    page = (ROOT / "docs" / f"{cloud}.md").read_text()
+    assert [key for key in KEYS if key.startswith(f"{cloud}.") and f"`{key}`" not in page] == []

@@ -248,3 +248,20 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidError, match="closed") as caught:
         mounts.for_folder(tmp_path)
     assert ".byocignore" in caught.value.hints[0]
+
+
+def test_a_file_that_grows_is_sent_as_it_was(tmp_path: Path) -> None:
+    """The output of the very command may go to a file of the folder: what was there when the folder
+    was looked at travels, and is what its digest says."""
+    log, empty = tmp_path / "out.log", tmp_path / "new.log"
+    log.write_bytes(b"before\n")
+    empty.touch()
+    entries = mounts.for_folder(tmp_path)
+    for path in (log, empty):
+        with path.open("ab") as more:
+            more.write(b"and after\n")
+    for entry in entries:
+        for size in (-1, 3):
+            with entry.open() as file:
+                data = b"".join(iter(lambda: file.read(size), b""))  # noqa: B023 - used at once
+            assert hashlib.sha256(data).hexdigest() == entry.digest

@@ -296,6 +296,10 @@ def hashed(name: str) -> str:
         ("jump ssh-ed25519 AAAA", "jump", 22, False),
         ("jump ssh-rsa AAAAB3NzaC1yc2E", "jump", 22, False),
     ],
+    ids=str.split(  # the keys are new each time, and names of tests must not be
+        "commented any-case pattern not-excluded port no-port other-port hashed hashed-port "
+        "hashed-other nonsense authority comment short rsa"
+    ),
 )
 def test_known_hosts(line: str, host: str, port: int, found: bool) -> None:
     """Names in known_hosts are read as OpenSSH reads them, and no more is believed."""

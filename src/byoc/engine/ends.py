@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..errors import ContainerError, Error, ExecutionError, FunctionTimeoutError, HostKeyError
+from ..errors import (
+    ConnectionLostError,
+    ContainerError,
+    Error,
+    ExecutionError,
+    FunctionTimeoutError,
+    HostKeyError,
+    InstanceError,
+)
 from .dispatch import Retry, retried
 from .inputs import FAILURE, Arrival, Input, Outcome
 from .pool import Pool
@@ -24,6 +32,8 @@ MOVED = frozenset({"ended"})
 """Reasons that lie in a machine which takes its leave politely: nothing is counted."""
 FROM_OUTSIDE = frozenset({9, 15})
 """Signals that a container which is being started hardly sends to itself."""
+_LOSSES = (InstanceError, ConnectionLostError)
+"""What a loss is told as, and no finding of its own."""
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
 
 
@@ -132,7 +142,18 @@ def bereaved(pool: Pool, error: BaseException, left: bool, taken: bool = False) 
     pool.bereft += 1
     if left or pool.bereft < (MAX_TAKEN if taken else MAX_LOSSES):
         return []
-    return fail_waiting(pool, Outcome(FAILURE, (), error))
+    return fail_waiting(pool, Outcome(FAILURE, (), _in_a_row(pool, error, taken)))
+
+
+def _in_a_row(pool: Pool, error: BaseException, taken: bool) -> BaseException:
+    """The loss that was one too many, with what is known of all of them."""
+    if pool.bereft < 2 or type(error) not in _LOSSES:
+        return error
+    how, next_ = "were lost", "see `byoc why`: something may end them, such as too little memory"
+    if taken:
+        how, next_ = "were taken back", "use --on-demand, or allow more clouds, regions or types"
+    text = f"{pool.bereft} instances in a row {how} before {pool.spec.name} had begun on any"
+    return ConnectionLostError(f"{text}: {error}", hints=(next_,))
 
 
 def why(

@@ -47,13 +47,30 @@ class FileEntry:
         return [self.path, self.size, self.mode, self.digest]
 
     def open(self) -> IO[bytes]:
-        """The content, to be read once; it may have changed since, which the other side finds."""
+        """The content, to be read once. What a file has grown by since is left out; that it has
+        changed otherwise is what the other side finds."""
         if isinstance(self.source, bytes):
             return io.BytesIO(self.source)
         try:
-            return self.source.open("rb")
+            return _Beginning(self.source, self.size)
         except OSError as exc:
             raise _unreadable(self.source, exc) from exc
+
+
+class _Beginning(io.FileIO):
+    """So many bytes of a file, which may grow meanwhile: a log, or this command's own output, that
+    goes to a file in the folder that travels."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        super().__init__(path)
+        self._left = size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file, up to the end that it had."""
+        wanted = self._left if size is None or size < 0 else min(size, self._left)
+        data = super().read(wanted) or b""
+        self._left -= len(data)
+        return data
 
 
 class _Found(NamedTuple):

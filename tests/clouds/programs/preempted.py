@@ -11,7 +11,7 @@ import byoc
 
 app = byoc.App("preempted")
 FIRST, EACH = 50, 10
-noticed = threading.Event()
+noticed, WORK = threading.Event(), threading.Event()
 
 
 def save(preemption: byoc.Preemption) -> None:
@@ -25,7 +25,8 @@ def save(preemption: byoc.Preemption) -> None:
 def square(number: int, held: int, patience: float) -> tuple[int, str]:
     """Its square, and the container that says so."""
     if number in range(FIRST, FIRST + EACH * held, EACH):
-        noticed.wait(patience)
+        if noticed.wait(patience):
+            WORK.wait(1.0)  # it works on for a while; what waits behind it is taken elsewhere now
     print(f"squared {number}")
     return number * number, os.environ["BYOC_TASK_ID"]
 
