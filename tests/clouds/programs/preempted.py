@@ -24,9 +24,8 @@ def save(preemption: byoc.Preemption) -> None:
 @app.function(max_containers=1, on_preempt=save)
 def square(number: int, held: int, patience: float) -> tuple[int, str]:
     """Its square, and the container that says so."""
-    if number in range(FIRST, FIRST + EACH * held, EACH):
-        if noticed.wait(patience):
-            WORK.wait(1.0)  # it works on for a while; what waits behind it is taken elsewhere now
+    if number in range(FIRST, FIRST + EACH * held, EACH) and noticed.wait(patience):
+        WORK.wait(1.0)  # it works on for a while; what waits behind it is taken elsewhere now
     print(f"squared {number}")
     return number * number, os.environ["BYOC_TASK_ID"]
 
