@@ -12,6 +12,7 @@ from byoc.fleet import locks
 from byoc.fleet.locks import UseLock, alive, holder, key_of
 from byoc.providers.base import TOKEN_TAG, Instance
 from tests.fleet.world import offer
+from tests.helpers import until
 
 
 def test_second_taker_gets_none_until_release(tmp_path: Path) -> None:
@@ -107,3 +108,18 @@ def test_alive() -> None:
     """This process is alive; a number above the largest process id is not."""
     assert alive(os.getpid())
     assert not alive(2**22 + 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells")
+def test_a_process_that_nobody_has_asked_about_is_dead() -> None:
+    """A killed client whose parent does not look, as in a container without an init, holds
+    nothing."""
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    try:
+        assert until(lambda: not alive(child), 5, "the child to have ended")
+        os.kill(child, 0)  # its number is still taken
+    finally:
+        os.waitpid(child, 0)
+    assert alive(os.getpid())

@@ -100,14 +100,22 @@ def _written(home: Path, key: str) -> tuple[int, str]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process with this number exists on this computer."""
+    """Whether a process with this number runs on this computer.
+
+    One that has ended and that its parent has not asked about, as in a container without an init,
+    does not run any more; only Linux tells.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        told = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:  # another system, or it has just gone
+        return True
+    return told.rpartition(b")")[2].split()[:1] != [b"Z"]
 
 
 def _lock(fd: int) -> bool:
