@@ -110,7 +110,16 @@ def test_json_has_policy_and_reasons(tmp_path: Path) -> None:
         assert found["policy"] and found["text"] and all(found["why"].values())
 
 
-@pytest.mark.parametrize("words", [("azure",), ("gcp", "--owner-only"), ("aws", "--for", "no.py")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("azure",),
+        ("gcp", "--owner-only"),
+        ("aws", "--for", "no.py"),
+        ("aws", "--project", "p"),
+        ("gcp", "--tenancy", "t"),
+    ],
+)
 def test_what_there_is_not_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
     """Unknown clouds and programs, and conditions that a cloud has not, are wrong usage."""
     assert "error:" in iam(tmp_path, *words, code=2).stderr
