@@ -37,6 +37,8 @@ SDKS = {
     "oci": ("oci", "oci.core"),
 }
 """What each cloud's adapter imports when it is first used."""
+LIFE = os.pipe()
+"""Nothing is ever written to it: it closes with the process that forks the clients."""
 POLLS = ("cloud.get", "dialer.knock")
 SMALL = Resources(cpu=1, memory=1024)
 DIED = -signal.SIGKILL
@@ -56,17 +58,11 @@ def main() -> None:
     cloud, folder = sys.argv[1], Path(sys.argv[2])
     for module in (*SDKS[cloud], "paramiko", "byoc.cli.commands.reap"):
         importlib.import_module(module)
-    holders: list[int] = []
-    try:
-        for line in sys.stdin:
-            order = json.loads(line)
-            print(json.dumps(_forked(cloud, folder, order, holders)), flush=True)
-    finally:
-        for child in holders:
-            os.kill(child, signal.SIGKILL)
+    for line in sys.stdin:
+        print(json.dumps(_forked(cloud, folder, json.loads(line))), flush=True)
 
 
-def _forked(cloud: str, folder: Path, order: dict[str, Any], holders: list[int]) -> dict[str, Any]:
+def _forked(cloud: str, folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     """What became of one order, done in a process of its own."""
     told, tell = os.pipe()
     child = os.fork()
@@ -77,7 +73,6 @@ def _forked(cloud: str, folder: Path, order: dict[str, Any], holders: list[int])
     with os.fdopen(told, "rb") as answer:
         text = answer.read()
     if order.get("holds"):
-        holders.append(child)
         return {**order, **json.loads(text)}
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return {**order, **(json.loads(text) if text else {}), "code": code}
@@ -114,7 +109,8 @@ def _hold(cloud: str, home: Path, tell: int) -> None:
         held = fleet.acquire(SMALL, f"run-{home.name}")
         os.write(tell, json.dumps({"instance": held.instance.id}).encode())
         os.close(tell)
-        signal.pause()
+        os.close(LIFE[1])
+        os.read(LIFE[0], 1)  # until the process that holds its other end has ended
 
 
 def _scenario(cloud: str, home: Path, dies: int | None) -> dict[str, Any]:

@@ -15,6 +15,8 @@ _PRINTERS = {
 }
 _GIVEN_NETWORK = {"aws": "security_group", "oci": "subnet"}
 """The setting with which byoc makes no firewall of its own."""
+_PLACES = {"gcp": ("project",), "oci": ("compartment", "tenancy")}
+"""What a cloud calls the part of an account that a policy is for."""
 _BY_OWNER = ("aws",)
 """Clouds whose policies can tell one installation's things from another's."""
 
@@ -22,6 +24,11 @@ _BY_OWNER = ("aws",)
 def clouds() -> tuple[str, ...]:
     """Those that have a policy."""
     return tuple(_PRINTERS)
+
+
+def places(cloud: str) -> tuple[str, ...]:
+    """The names of what a policy there is for: ``project``, or ``compartment`` and ``tenancy``."""
+    return _PLACES.get(cloud, ())
 
 
 def knows_owners(cloud: str) -> bool:

@@ -59,7 +59,13 @@ def iam(
             f"there is no policy for {cloud!r}", hints=(f"choose from {', '.join(known)}",)
         )
     if owner_only and not policies.knows_owners(cloud):
-        raise InvalidError(f"--owner-only is not for {cloud}: its policies know no tags of byoc's")
+        raise InvalidError(
+            f"--owner-only is not for {cloud}: its policies know no tags of byoc's",
+            hints=("leave it out",),
+        )
+    for name, given in (("project", project), ("compartment", compartment), ("tenancy", tenancy)):
+        if given and name not in policies.places(cloud):
+            raise InvalidError(f"{cloud} has no {name}", hints=(f"leave out --{name}",))
     printer = _lazy.load("byoc.cli.policies")
     target = Target(who, project or compartment, tenancy)
     wanted = printer.Wanted(cloud, program, owner_only, target)
