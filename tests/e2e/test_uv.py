@@ -18,18 +18,20 @@ def test_the_clients_uv_is_sent(byoc_home: Path, monkeypatch: pytest.MonkeyPatch
     """Where no index can be reached the client's own program builds the image, sent only once."""
     if shutil.which("uv", path=instance._PATH):
         pytest.skip("this host has a uv where every machine finds it")
-    known = LocalProvider.traits
+    known = LocalProvider.traits.fget
+    assert known is not None
     sent: list[str] = []
     program = ownuv.program
 
     def bare(self: LocalProvider) -> Traits:
-        return known(self)._replace(uv="", cache="")
+        found: Traits = known(self)
+        return found._replace(uv="", cache="")
 
     def noted(host: object, why: str) -> object:
         sent.append(why)
         return program(host, why)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(LocalProvider, "traits", bare)
+    monkeypatch.setattr(LocalProvider, "traits", property(bare))
     monkeypatch.setattr(ownuv, "program", noted)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     app = byoc.App("without-uv")

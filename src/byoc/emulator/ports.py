@@ -57,11 +57,12 @@ class Machine(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer of a metadata service."""
+    """An answer of a metadata service. ``etag``: its header of that name, empty for none."""
 
     status: int
     body: bytes = b""
     type: str = "text/plain"
+    etag: str = ""
 
 
 Metadata = Callable[[str, str, Mapping[str, str], bytes], Reply]

@@ -404,6 +404,18 @@ def test_metadata_waits_for_a_change(server: metadata.MetadataServer) -> None:
     assert server.answer("GET", path + "&timeout_sec=0", GOOGLE, b"").body == b"TRUE"
 
 
+def test_a_change_between_two_questions_is_told_at_once(server: metadata.MetadataServer) -> None:
+    """Who waits says what was read last; what has changed since then is not waited for."""
+    path = HEAD + "instance/preempted"
+    seen = server.answer("GET", path, GOOGLE, b"")
+    server.set("instance/preempted", "TRUE")
+    waiting = f"{path}?wait_for_change=true&last_etag={seen.etag}"
+    told = server.answer("GET", waiting, GOOGLE, b"")
+    assert told.body == b"TRUE" and told.etag != seen.etag
+    again = f"{path}?wait_for_change=true&timeout_sec=0&last_etag={told.etag}"
+    assert server.answer("GET", again, GOOGLE, b"").etag == told.etag
+
+
 def test_a_guest_tells_by_its_attributes(server: metadata.MetadataServer) -> None:
     """What a machine writes below guest-attributes can be read; elsewhere it cannot write."""
     key = HEAD + "instance/guest-attributes/hostkeys/ssh-ed25519"

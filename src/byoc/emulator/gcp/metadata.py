@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -55,8 +56,8 @@ class MetadataServer:
         if name == "instance/service-accounts/default/token" and self._token is not None:
             return _json(self._token())
         if asked.get("wait_for_change") == "true":
-            self._wait(name, float(asked.get("timeout_sec", LONGEST_WAIT)))
-        return self._get(name, asked)
+            self._wait(name, float(asked.get("timeout_sec", LONGEST_WAIT)), asked.get("last_etag"))
+        return self._get(name, asked)._replace(etag=_etag(self.get(name)))
 
     def set(self, name: str, value: str) -> None:
         """Change a leaf and wake who waits for that."""
@@ -76,12 +77,12 @@ class MetadataServer:
             self._ended = True
             self._changed.notify_all()
 
-    def _wait(self, name: str, seconds: float) -> None:
-        """Until a leaf differs from what it is now: the caller has just read it."""
+    def _wait(self, name: str, seconds: float, known: str | None) -> None:
+        """Until a leaf differs from what the caller has read, or from what it is now."""
         deadline = time.monotonic() + min(seconds, LONGEST_WAIT)
         with self._changed:
-            first = self._find(name)
-            while not self._ended and self._find(name) == first:
+            first = _etag(self._find(name)) if known is None else known
+            while not self._ended and _etag(self._find(name)) == first:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return
@@ -173,6 +174,12 @@ def _camel(value: Any, plain: bool) -> Any:
         name = key if plain else head + "".join(part.capitalize() for part in rest)
         found[name] = _camel(item, key == "attributes")
     return found
+
+
+def _etag(value: Any) -> str:
+    """Stands for a value, as Google's sixteen digits do."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _json(value: Any) -> Reply:

@@ -44,6 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.type)
         self.send_header("Content-Length", str(len(reply.body)))
+        if reply.etag:
+            self.send_header("ETag", reply.etag)
         if reply.type and "metadata-flavor" in headers:
             self.send_header("Metadata-Flavor", headers["metadata-flavor"])
         self.end_headers()
