@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import secrets
 import select
 import shlex
 import signal
@@ -316,7 +317,8 @@ class Running:
     def __init__(self, client: Client, stream: int) -> None:
         self.client = client
         self.stream = stream
-        self.name = f"ta-{stream}"
+        # as the engine's: no other container on this computer has it, whose end would end this one
+        self.name = f"ta-{secrets.token_hex(5)}"
         self.is_ready = False
         self.failure: Sequence[link.Buffer] | None = None
         self.outcomes: dict[int, Outcome] = {}

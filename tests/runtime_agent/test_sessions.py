@@ -85,7 +85,8 @@ def test_frames_in_flight_survive_a_cut(fresh: Machine) -> None:
             client.cut()
         assert client.attach()["fresh"] is False
     echo.close()
-    assert echo.wait()["code"] == 0
+    word = echo.wait()
+    assert word["code"] == 0, word
     client.flush()
     assert len(echo.out()) == len(sent)
     assert echo.out() == bytes(sent)
