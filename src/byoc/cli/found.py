@@ -13,7 +13,6 @@ from . import failure, records
 from .console import Console
 
 HEADER = ("THING", "WHERE", "STATE", "AGE", "$/DAY", "OWNER", "RUN", "VERDICT")
-_HOURS = 24.0
 
 
 def exit_code(found: bool, unasked: Sequence[Unasked]) -> int:
@@ -37,7 +36,7 @@ def row(item: Item) -> tuple[str, ...]:
     thing = item.thing
     place = thing.offer.zone or thing.offer.region
     what = thing.offer.type if thing.kind == "instance" else thing.kind
-    price = "-" if item.price is None else f"{item.price * _HOURS:.2f}"
+    price = "-" if item.per_day is None else f"{item.per_day:.2f}"
     owner = f"{item.owner} (this)" if item.mine else item.owner
     cells = (
         thing.id,
@@ -79,7 +78,7 @@ def fields(item: Item) -> dict[str, Any]:
         "expires": lease.expires or None,
         "until": lease.until or None,
         "price": item.price,
-        "per_day": None if item.price is None else item.price * _HOURS,
+        "per_day": item.per_day,
         "verdict": item.verdict.word,
         "why": item.verdict.why,
     }

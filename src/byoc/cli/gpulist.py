@@ -147,16 +147,16 @@ def _words(attempt: Attempt | None) -> str:
 def _overview(console: Console, found: Sequence[Listing]) -> None:
     """A line for each GPU: the best of each market."""
     console.data(f"dollars an hour for each GPU, {found[0].number} in a host")
-    rows: list[tuple[str, ...]] = [("GPU", "MEMORY", "ON DEMAND", "", "SPOT", "", "MODAL")]
+    rows: list[tuple[str, ...]] = []
     for one in found:
         cells: list[str] = []
         for market in ("on-demand", "spot"):
             deal = next((deal for deal in one.deals if deal.offer.market == market), None)
             cells += _cell(deal, pages.width() >= WIDE)
         rows.append(
-            (one.gpu.name, f"{one.gpu.memory // _GIB} GiB", *cells, _dollars(one.gpu.modal))
+            (f"  {one.gpu.name}", f"{one.gpu.memory // _GIB} GiB", *cells, _dollars(one.gpu.modal))
         )
-    _columns(console, rows)
+    console.table(("  GPU", "MEMORY", "ON DEMAND", "", "SPOT", "", "MODAL"), rows)
     _notes(console, found, [deal for one in found for deal in best(one.deals)])
 
 
@@ -172,12 +172,12 @@ def _one(console: Console, one: Listing, top: int | None, last: Last) -> None:
     """Every offer of one GPU."""
     console.data(f"{one.gpu.name}:{one.number}, {one.gpu.memory // _GIB} GiB each")
     shown = one.deals[:top]
-    rows: list[tuple[str, ...]] = [("$/GPU/H", "$/H", "GPUS", "MARKET", "WHERE", "TYPE", "")]
+    rows = []
     for deal in shown:
         offer = deal.offer
         rows.append(
             (
-                _dollars(deal.per_gpu),
+                f"  {_dollars(deal.per_gpu)}",
                 _dollars(offer.price),
                 str(offer.gpu_count),
                 offer.market,
@@ -186,7 +186,7 @@ def _one(console: Console, one: Listing, top: int | None, last: Last) -> None:
                 "; ".join(filter(None, (_minimum(offer), _words(_met(offer, last))))),
             )
         )
-    _columns(console, rows)
+    console.table(("  $/GPU/H", "$/H", "GPUS", "MARKET", "WHERE", "TYPE", ""), rows)
     if len(one.deals) > len(shown):
         console.data(f"  and {len(one.deals) - len(shown)} more (--all shows them)")
     _notes(console, [one], shown)
@@ -195,13 +195,6 @@ def _one(console: Console, one: Listing, top: int | None, last: Last) -> None:
 def _minimum(offer: Offer) -> str:
     """What makes a short run dear."""
     return f"at least {records.span(offer.minimum)} billed" if offer.minimum > 60 else ""
-
-
-def _columns(console: Console, rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        console.data(("  " + "  ".join(cells)).rstrip())
 
 
 def _notes(console: Console, found: Sequence[Listing], shown: Iterable[Deal]) -> None:

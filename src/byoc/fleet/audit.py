@@ -66,6 +66,11 @@ class Item(NamedTuple):
         return self.case.thing
 
     @property
+    def per_day(self) -> float | None:
+        """Dollars a day; None where the price is not known."""
+        return None if self.price is None else self.price * HOURS
+
+    @property
     def found(self) -> bool:
         """Whether it costs money or opens a door, so that somebody should know of it."""
         return self.thing.kind not in ("network", "key")
@@ -90,7 +95,7 @@ class Audit(NamedTuple):
     @property
     def per_day(self) -> float:
         """Dollars a day of all whose price is known."""
-        return sum((item.price or 0.0) * HOURS for item in self.items)
+        return sum(item.per_day or 0.0 for item in self.items)
 
 
 class Auditor:
